@@ -1,0 +1,123 @@
+"""Writing a file so that it is there completely or not at all.
+
+In: the path a person asked for. Out: a temporary path beside it to write to; when the ``with`` block ends
+well the file takes its name, and when it ends in any other way nothing is left behind::
+
+    with atomic_write(path, overwrite=False) as temporary:
+        temporary.write_text("…")
+"""
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from medseg.errors import OutputError
+
+__all__ = ["atomic_write", "check_target"]
+
+DOUBLE_SUFFIXES = (".nii.gz", ".seg.nrrd", ".tar.gz")
+"""Endings that a writer must see whole to pick its format."""
+
+ADVICE = {
+    errno.EACCES: "no permission to write there. Choose another folder or change its permissions.",
+    errno.EPERM: "no permission to write there. Choose another folder or change its permissions.",
+    errno.EROFS: "the file system is read-only. Choose another folder.",
+    errno.ENOSPC: "the disk is full. Free some space or choose another disk.",
+    errno.EDQUOT: "your disk quota is used up. Free some space or choose another disk.",
+    errno.EFBIG: "the file is larger than this disk or account allows. Raise the limit or choose another disk.",
+    errno.ENOENT: "its folder does not exist. Create the folder first.",
+    errno.ENOTDIR: "a part of the path is a file, not a folder. Choose another path.",
+    errno.ENAMETOOLONG: "the name is too long for this disk. Choose a shorter one.",
+}
+
+
+@contextmanager
+def atomic_write(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A temporary path with the same suffix in the same folder; it takes the name ``path`` when the block ends well.
+
+    The file and its folder are flushed to the disk before the block returns. Without ``overwrite`` a file that
+    another process writes meanwhile is not replaced either.
+
+    Raises:
+        OutputError: the file exists, or the place cannot be written to; nothing is left behind.
+    """
+    check_target(path, overwrite=overwrite)
+    temporary = path.parent / f".{secrets.token_hex(6)}.partial{_suffix(path)}"
+    try:
+        yield temporary
+        _flush(temporary)
+        _take_name(temporary, path, overwrite=overwrite)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise _output_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Nothing, if a file may be written at ``path``; call it before the work whose result is to land there.
+
+    Raises:
+        OutputError: the file exists and ``overwrite`` is false, or its folder is missing or not writable.
+    """
+    try:
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder: the path of a file was expected. Add a file name.")
+        if path.exists() and not overwrite:
+            raise _exists(path)
+        if not path.parent.exists():
+            raise _output_error(path, FileNotFoundError(errno.ENOENT, "absent"))
+        if not path.parent.is_dir():
+            raise _output_error(path, NotADirectoryError(errno.ENOTDIR, "a file"))
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise _output_error(path, PermissionError(errno.EACCES, "not writable"))
+    except OSError as error:
+        raise _output_error(path, error) from error
+
+
+def _suffix(path: Path) -> str:
+    return next((suffix for suffix in DOUBLE_SUFFIXES if path.name.endswith(suffix)), path.suffix)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":  # elsewhere a folder cannot be opened, and renaming is flushed by the system
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems know no flushing of folders; the file is safe
+            raise
+    finally:
+        os.close(handle)
+
+
+def _take_name(temporary: Path, path: Path, *, overwrite: bool) -> None:
+    if overwrite:
+        temporary.replace(path)
+        return
+    try:
+        os.link(temporary, path)  # unlike renaming, this fails when the name was taken meanwhile
+    except FileExistsError as error:
+        raise _exists(path) from error
+    except OSError:  # FAT and some network drives know no links: the check leaves a gap of microseconds
+        if path.exists():
+            raise _exists(path) from None
+        temporary.rename(path)
+
+
+def _exists(path: Path) -> OutputError:
+    return OutputError(f"{path} exists already and was not replaced. Use --overwrite, or choose another path.")
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    advice = ADVICE.get(error.errno or 0, f"{error.strerror or error}. Choose another path.")
+    return OutputError(f"{path} cannot be written: {advice}")

@@ -1,0 +1,32 @@
+"""Bundles: finding, loading and running the model folders that say everything about one model."""
+
+from medseg.bundle.build import build_network, build_segmenter, choose_device
+from medseg.bundle.facts import bundle_facts
+from medseg.bundle.load import Bundle, find_bundles, load_bundle, load_weights, parse_settings, sha256_of
+from medseg.bundle.metadata import differences, metadata_schema, network_data_format
+from medseg.bundle.outputs import OutputPaths, plan_outputs
+from medseg.bundle.segment import CaseResult, Runner, segment
+from medseg.bundle.verify import Check, verify_bundle
+
+__all__ = [
+    "Bundle",
+    "CaseResult",
+    "Check",
+    "OutputPaths",
+    "Runner",
+    "build_network",
+    "build_segmenter",
+    "bundle_facts",
+    "choose_device",
+    "differences",
+    "find_bundles",
+    "load_bundle",
+    "load_weights",
+    "metadata_schema",
+    "network_data_format",
+    "parse_settings",
+    "plan_outputs",
+    "segment",
+    "sha256_of",
+    "verify_bundle",
+]

@@ -1,0 +1,61 @@
+"""From a bundle to a ``Segmenter``: its parts built on one device, its weights loaded, its road checked."""
+
+import torch
+from monai.transforms import Compose
+from torch import nn
+
+from medseg.bundle.load import Bundle, load_weights
+from medseg.errors import SettingsError
+from medseg.inference import Segmenter, label_postprocessing
+
+__all__ = ["build_network", "build_segmenter", "choose_device"]
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called ``auto`` (a GPU when there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        SettingsError: the name is unknown, or this machine has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or (number and not number.isdigit()):
+        raise SettingsError(f"device {name!r} is unknown: expected auto, cpu, cuda or cuda:N.")
+    count = torch.cuda.device_count()
+    if not torch.cuda.is_available() or int(number or 0) >= count:
+        raise SettingsError(
+            f"device {name!r} is not on this machine ({count} CUDA devices found): use --device auto or cpu."
+        )
+    return torch.device(name)
+
+
+def build_network(bundle: Bundle, *, device: torch.device) -> nn.Module:
+    """The bundle's trained network in evaluation mode.
+
+    Raises:
+        BundleError: the network cannot be built, or the weights are missing or do not fit it.
+    """
+    network: nn.Module = bundle.build("network", bundle.parser(device=device))
+    return load_weights(network, bundle.weights_path).to(device).eval()
+
+
+def build_segmenter(bundle: Bundle, *, device: torch.device) -> Segmenter:
+    """The bundle, ready to segment on one device.
+
+    Raises:
+        BundleError: a part is missing or cannot be built, or the weights are missing or do not fit.
+    """
+    parser = bundle.parser(device=device)
+    postprocessing = bundle.build("postprocessing", parser) if "postprocessing" in bundle.config else Compose([])
+    return Segmenter(
+        preprocessing=bundle.build("preprocessing", parser),
+        network=build_network(bundle, device=device),
+        inferer=bundle.build("inferer", parser),
+        postprocessing=label_postprocessing(postprocessing),
+        label_table=bundle.label_table,
+        channel_names=tuple(channel.name for channel in bundle.channels),
+        device=device,
+    )

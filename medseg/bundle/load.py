@@ -1,0 +1,199 @@
+"""Bundles from disk: a folder in MONAI's format → its configuration, label table, parts and weights.
+
+In: a bundle's name or folder. Out: a ``Bundle`` whose parts (network, preprocessing, inferer, …) are built on
+demand by MONAI's ``ConfigParser``, so that medseg and MONAI's own tools run the same definition.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from medseg.data import Channel, shared_folder
+from medseg.errors import BundleError
+from medseg.io import ChannelSpec
+from medseg.labels import LabelTable
+
+__all__ = ["Bundle", "find_bundles", "load_bundle", "load_weights", "parse_settings", "sha256_of"]
+
+WEIGHTS_FILE = "models/model.safetensors"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """One model folder: its configuration as written, and what it says of itself.
+
+    ``config`` holds ``inference.yaml`` with the overlays that were asked for; nothing in it is built yet.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name of the folder, by which ``--bundle`` finds it."""
+        return self.folder.name
+
+    @property
+    def version(self) -> str:
+        """The version that the bundle's metadata states."""
+        return str(self.metadata.get("version", "unknown"))
+
+    @property
+    def label_table(self) -> LabelTable:
+        """What the voxel values of its segmentations mean."""
+        return LabelTable.from_entries(self.config["labels"], source=f"{self.name}: labels")
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """The image channels that the network takes, in order."""
+        return tuple(Channel.from_mapping(entry, source=f"{self.name}: channels") for entry in self.config["channels"])
+
+    @property
+    def channel_specs(self) -> tuple[ChannelSpec, ...]:
+        """The channels as the readers want them, to find the file of each."""
+        return tuple(ChannelSpec(name=channel.name, modality=channel.modality) for channel in self.channels)
+
+    @property
+    def weights_path(self) -> Path:
+        """Where the trained weights lie."""
+        return self.folder / WEIGHTS_FILE
+
+    def parser(self, *, device: torch.device | None = None) -> ConfigParser:
+        """A fresh parser over the configuration; each part is built once per parser."""
+        overrides: dict[str, Any] = {"bundle_root": str(self.folder)}
+        if device is not None:
+            overrides["device"] = f"$torch.device('{device}')"
+        parser = ConfigParser({**self.config, **overrides})
+        parser.parse()
+        return parser
+
+    def build(self, part: str, parser: ConfigParser) -> Any:
+        """One part of the configuration, built.
+
+        Raises:
+            BundleError: the part is missing, or its constructor refused; the refusal's own words are kept.
+        """
+        if part not in self.config:
+            raise BundleError(
+                f"bundle {self.name} has no {part!r} in its configuration: it is needed for this command."
+            )
+        try:
+            return parser.get_parsed_content(part)
+        except Exception as error:  # MONAI wraps whatever the constructor raised in a RuntimeError
+            cause = _innermost(error)
+            raise BundleError(
+                f"bundle {self.name}: {part!r} cannot be built: {type(cause).__name__}: {cause}"
+            ) from error
+
+
+def find_bundles() -> dict[str, Path]:
+    """The bundles that medseg brings along, by name."""
+    folders = sorted(shared_folder("bundles").glob("*/configs"))
+    return {folder.parent.name: folder.parent for folder in folders}
+
+
+def load_bundle(name_or_folder: str | Path, *, overlays: Sequence[str] = ()) -> Bundle:
+    """The bundle of that name, or in that folder; ``overlays`` are laid over ``inference.yaml`` in order.
+
+    Raises:
+        BundleError: there is no such bundle, or a file of it is missing or not valid YAML or JSON.
+    """
+    folder = Path(name_or_folder)
+    if not (folder / "configs").is_dir():
+        known = find_bundles()
+        if str(name_or_folder) not in known:
+            raise BundleError(
+                f"no bundle {str(name_or_folder)!r}: expected a folder with configs/, or one of {', '.join(known)}."
+            )
+        folder = known[str(name_or_folder)]
+    folder = folder.resolve()
+    files = [_config_file(folder, name) for name in ("inference", *overlays)]
+    config: dict[str, Any] = {}
+    for file in files:
+        config.update(_read_mapping(file))
+    return Bundle(folder=folder, config=config, metadata=_read_mapping(_config_file(folder, "metadata")))
+
+
+def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
+    """The network with the trained weights in a safetensors file; every parameter must be there, and no other.
+
+    Half precision is only how the file is kept: values are raised to the precision of the network. Integer
+    entries (index tables, counters) are the network's own and are left as it made them.
+
+    Raises:
+        BundleError: the file is missing or damaged, or does not fit the network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BundleError(f"no trained weights at {path.name}: train the bundle, or download its weights.")
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise BundleError(f"{path.name} cannot be read as safetensors ({error}): fetch the weights again.") from error
+    own = {key: value for key, value in network.state_dict().items() if value.is_floating_point()}
+    state = {key: value for key, value in state.items() if value.is_floating_point()}
+    missing = sorted(set(own) - set(state))
+    unexpected = sorted(set(state) - set(own))
+    misshapen = sorted(key for key in set(own) & set(state) if own[key].shape != state[key].shape)
+    if missing or unexpected or misshapen:
+        found = [
+            f"{len(keys)} {what} (first: {keys[0]})"
+            for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
+            if keys
+        ]
+        raise BundleError(
+            f"{path.name} does not fit the network: parameters {', '.join(found)}. Use the bundle's own weights."
+        )
+    network.load_state_dict({key: value.to(own[key].dtype) for key, value in state.items()}, strict=False)
+    return network
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def parse_settings(bundle: Bundle, section: str) -> Mapping[str, Any]:
+    """One section of plain numbers of the configuration.
+
+    Raises:
+        BundleError: the section is missing.
+    """
+    if not isinstance(bundle.config.get(section), Mapping):
+        raise BundleError(f"bundle {bundle.name} has no section {section!r}: it is needed for this command.")
+    values: Mapping[str, Any] = bundle.config[section]
+    return values
+
+
+def _config_file(folder: Path, name: str) -> Path:
+    for suffix in (".yaml", ".yml", ".json"):
+        if (folder / "configs" / (name + suffix)).is_file():
+            return folder / "configs" / (name + suffix)
+    raise BundleError(f"{folder.name} has no configs/{name}.yaml or .json: it is not a complete MONAI bundle.")
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text()) if path.suffix == ".json" else ConfigParser.load_config_file(path)
+    except Exception as error:  # yaml and json each raise their own kind; the file is at fault either way
+        raise BundleError(f"{path.name} cannot be parsed: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise BundleError(f"{path.name} holds a {type(values).__name__}: a mapping of names to values was expected.")
+    return values
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

@@ -1,0 +1,59 @@
+"""``metadata.json``: what MONAI's tools want to be told again, derived from ``inference.yaml`` and compared with it."""
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from medseg.bundle.load import Bundle
+
+__all__ = ["differences", "metadata_schema", "network_data_format"]
+
+
+def metadata_schema() -> dict[str, Any]:
+    """The JSON schema that medseg holds the metadata of its own bundles to: MONAI's bundle specification."""
+    text = files("medseg.bundle").joinpath("metadata_schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+def network_data_format(bundle: Bundle) -> dict[str, Any]:
+    """What goes into and comes out of the network, as MONAI's bundle specification writes it."""
+    roi_size = list(bundle.config["roi_size"])
+    image = {
+        "type": "image",
+        "format": "magnitude" if bundle.channels[0].modality == "MR" else "hounsfield",
+        "modality": bundle.channels[0].modality,
+        "num_channels": len(bundle.channels),
+        "spatial_shape": roi_size,
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": True,
+        "channel_def": {str(index): channel.name for index, channel in enumerate(bundle.channels)},
+    }
+    labels = {"0": "background"} | {str(label.index): label.name for label in bundle.label_table}
+    pred = {
+        "type": "image",
+        "format": "segmentation",
+        "num_channels": len(labels),
+        "spatial_shape": roi_size,
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": True,
+        "channel_def": labels,
+    }
+    return {"inputs": {"image": image}, "outputs": {"pred": pred}}
+
+
+def differences(bundle: Bundle) -> list[str]:
+    """Where ``metadata.json`` says something else than ``inference.yaml``, one line each; none is well."""
+    return _differences(bundle.metadata.get("network_data_format", {}), network_data_format(bundle), "network_data_format")
+
+
+def _differences(found: Any, expected: Any, place: str) -> list[str]:
+    if isinstance(expected, Mapping) and isinstance(found, Mapping):
+        lines = []
+        for key in sorted({*expected, *found}):
+            lines += _differences(found.get(key), expected.get(key), f"{place}.{key}")
+        return lines
+    return [] if found == expected else [f"{place} is {found!r}: {expected!r} follows from inference.yaml"]

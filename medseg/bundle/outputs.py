@@ -1,0 +1,88 @@
+"""Where the results of a case go: the label file a person asked for, and what lies beside it.
+
+X.nii.gz             the labels
+X.json               the run record
+X.png                the picture
+X_statistics.json    voxels, millilitres, centroid of each label
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.atomic import check_target
+from medseg.errors import OutputError
+from medseg.io import LABEL_SUFFIXES, CaseFiles
+
+__all__ = ["OutputPaths", "plan_outputs"]
+
+DEFAULT_SUFFIX = ".nii.gz"
+
+
+@dataclass(frozen=True)
+class OutputPaths:
+    """The files of one case's result."""
+
+    labels: Path
+    record: Path
+    picture: Path
+    statistics: Path
+
+    @classmethod
+    def beside(cls, labels: Path) -> "OutputPaths":
+        """The files that lie beside a label file, named after it."""
+        stem = labels.name.removesuffix(_label_suffix(labels))
+        return cls(
+            labels=labels,
+            record=labels.with_name(f"{stem}.json"),
+            picture=labels.with_name(f"{stem}.png"),
+            statistics=labels.with_name(f"{stem}_statistics.json"),
+        )
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """Every file, the labels last: where they are, the result is complete."""
+        return (self.record, self.picture, self.statistics, self.labels)
+
+
+def plan_outputs(cases: Sequence[CaseFiles], output: Path, *, overwrite: bool) -> dict[str, OutputPaths]:
+    """The files of each case, by case id. ``output`` is a label file for one case, else a folder, made if absent.
+
+    Raises:
+        OutputError: a result exists already, would replace an input, or cannot be written there.
+    """
+    if _is_label_file(output):
+        if len(cases) > 1:
+            raise OutputError(f"{output.name} is one file, but there are {len(cases)} cases: give --output a folder.")
+        planned = {case.case_id: OutputPaths.beside(output) for case in cases}
+    else:
+        if output.suffix and not output.is_dir() and (output.is_file() or len(cases) == 1):
+            raise OutputError(
+                f"{output.name} is neither a folder nor a label file: end it in {', '.join(LABEL_SUFFIXES)}, "
+                "or give a folder."
+            )
+        _make_folder(output)
+        planned = {case.case_id: OutputPaths.beside(output / f"{case.case_id}{DEFAULT_SUFFIX}") for case in cases}
+    inputs = {channel.path.resolve() for case in cases for channel in case.channels}
+    for paths in planned.values():
+        if paths.labels.resolve() in inputs:
+            raise OutputError(f"{paths.labels.name} is an input: results never replace it. Choose another --output.")
+        for path in paths.all:
+            check_target(path, overwrite=overwrite)
+    return planned
+
+
+def _is_label_file(path: Path) -> bool:
+    return not path.is_dir() and path.name.lower().endswith(LABEL_SUFFIXES)
+
+
+def _label_suffix(path: Path) -> str:
+    longest_first = sorted(LABEL_SUFFIXES, key=len, reverse=True)
+    return next((path.name[-len(end) :] for end in longest_first if path.name.lower().endswith(end)), path.suffix)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made ({error.strerror}): choose another --output.") from error

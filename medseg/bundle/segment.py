@@ -1,0 +1,219 @@
+"""A bundle over scans: read → segment → write, with the run record, the picture and the statistics beside.
+
+The command line, the viewer and the label server call these functions.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+
+from medseg.bundle.build import build_segmenter, choose_device
+from medseg.bundle.load import Bundle, load_bundle, sha256_of
+from medseg.bundle.outputs import OutputPaths
+from medseg.errors import CaseError
+from medseg.inference import Segmenter, Stages
+from medseg.io import CaseFiles, ChannelSpec, FailedCase, Scan, read_case, resolve_cases, write_labels
+from medseg.record import (
+    InputChannel,
+    OutputGrid,
+    RunRecord,
+    Stopwatch,
+    UsedBundle,
+    process_peak_memory_mb,
+    write_record,
+)
+from medseg.report import label_statistics, write_picture, write_statistics
+from medseg.segmentation import Segmentation
+
+__all__ = ["CaseResult", "Runner", "segment"]
+
+ScanInput = str | Path | Sequence[str | Path] | MetaTensor
+
+EXTENT_FACTOR = 2
+"""A scan this many times longer than the longest of the training data draws a warning."""
+
+
+@dataclass(frozen=True, eq=False)
+class CaseResult:
+    """What became of one case: the segmentation, the files it was written to, what had to be assumed."""
+
+    case_id: str
+    segmentation: Segmentation
+    files: OutputPaths
+    warnings: tuple[str, ...]
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as the command line prints it."""
+        return {
+            "case_id": self.case_id,
+            "status": "done",
+            "segmentation": self.segmentation.summary(),
+            "files": {
+                "labels": str(self.files.labels),
+                "record": str(self.files.record),
+                "picture": str(self.files.picture),
+                "statistics": str(self.files.statistics),
+            },
+            "warnings": list(self.warnings),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+class Runner:
+    """A bundle on a device, loaded once and used for every case of a cohort."""
+
+    def __init__(self, bundle: Bundle, *, device: torch.device) -> None:
+        self.bundle = bundle
+        self.segmenter: Segmenter = build_segmenter(bundle, device=device)
+        self._weights_sha256 = sha256_of(bundle.weights_path)
+
+    def run(self, case: CaseFiles, files: OutputPaths, *, overwrite: bool, stages: Stages | None = None) -> CaseResult:
+        """Segment one case and write its results, the labels last.
+
+        Raises:
+            MedsegError: the case cannot be read or segmented, or a result cannot be written.
+        """
+        began = time.perf_counter()
+        watch = Stopwatch()
+        stages = _measured(stages or Stages(), watch)
+        with stages.timed("read"):
+            scan = read_case(case)
+        segmentation = self.segmenter(scan.image, stages=stages)
+        warnings = (*case.notes, *scan.warnings, *_extent_warnings(self.bundle, scan))
+        with stages.timed("write"):
+            input_paths = [channel.path for channel in case.channels]
+            scan = replace(scan, warnings=warnings)
+            self.write(scan, segmentation, files, input_paths=input_paths, overwrite=overwrite, watch=watch)
+        return CaseResult(scan.case_id, segmentation, files, warnings, time.perf_counter() - began)
+
+    def write(
+        self,
+        scan: Scan,
+        segmentation: Segmentation,
+        files: OutputPaths,
+        *,
+        input_paths: Sequence[Path],
+        overwrite: bool,
+        watch: Stopwatch,
+    ) -> None:
+        """Statistics, picture, run record and, last, the labels: where they are, the result is complete.
+
+        Raises:
+            OutputError: a file exists, or cannot be written.
+        """
+        with watch.stage("report"):
+            self._write_beside(scan, segmentation, files, overwrite=overwrite)
+        record = self._record(scan, watch)
+        write_record(files.record, record, input_paths=input_paths, overwrite=overwrite)
+        write_labels(segmentation, files.labels, overwrite=overwrite)
+
+    def _record(self, scan: Scan, watch: Stopwatch) -> RunRecord:
+        stage_s = {stage: round(seconds, 4) for stage, seconds in watch.stage_s.items()}
+        return RunRecord(
+            case_id=scan.case_id,
+            started_utc=datetime.now(UTC) - timedelta(seconds=sum(stage_s.values())),
+            bundle=UsedBundle(
+                name=self.bundle.name, version=self.bundle.version, weights_sha256=self._weights_sha256
+            ),
+            input_sha256=scan.sha256,
+            channels=tuple(InputChannel(name=name) for name in self.segmenter.channel_names),
+            output_grid=OutputGrid.of(scan.geometry),
+            settings=self._settings(),
+            device=str(self.segmenter.device),
+            stage_s=stage_s,
+            process_peak_memory_mb=round(process_peak_memory_mb(), 1),
+            warnings=scan.warnings,
+        )
+
+    def _write_beside(self, scan: Scan, segmentation: Segmentation, files: OutputPaths, *, overwrite: bool) -> None:
+        statistics = label_statistics(segmentation, scan.image, channel_names=self.segmenter.channel_names)
+        write_statistics(files.statistics, statistics, case_id=scan.case_id, overwrite=overwrite)
+        write_picture(
+            files.picture,
+            scan.image,
+            segmentation,
+            case_id=scan.case_id,
+            bundle_name=self.bundle.name,
+            overwrite=overwrite,
+        )
+
+    def _settings(self) -> Mapping[str, Any]:
+        """The numbers of the bundle that shape the result, as they stand at the top of its configuration."""
+        return {
+            key: value
+            for key, value in self.bundle.config.items()
+            if isinstance(value, int | float) or (isinstance(value, list) and not _holds_code(value))
+        }
+
+
+def segment(image: ScanInput, *, bundle: str | Path, device: str = "auto") -> Segmentation:
+    """The labels of one scan, on the scan's own grid.
+
+    ::
+
+        segmentation = medseg.segment("scan.nii.gz", bundle="swin_unetr_hippocampus")
+        segmentation.labels, segmentation.volume_ml("anterior_hippocampus")
+
+    Args:
+        image: a file, a DICOM folder, a folder or list of files with one channel each (``CHANNEL=PATH`` names
+            them), or an image tensor (C, I, J, K) with its affine.
+        bundle: the name of a bundle that medseg brings along, or the folder of one.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    Raises:
+        MedsegError: the scan cannot be read, does not fit the bundle, or is more than one case.
+    """
+    loaded = load_bundle(bundle)
+    if not isinstance(image, MetaTensor):
+        image = _read_one(image, loaded)
+    return build_segmenter(loaded, device=choose_device(device))(image)
+
+
+def _read_one(image: str | Path | Sequence[str | Path], bundle: Bundle) -> MetaTensor:
+    inputs = [image] if isinstance(image, str | Path) else image
+    cases = resolve_cases(inputs, channels=bundle.channel_specs)
+    if len(cases) != 1:
+        raise CaseError(
+            f"{len(cases)} cases found: medseg.segment takes one. Call it for each, or use the command line."
+        )
+    case = cases[0]
+    if isinstance(case, FailedCase):
+        raise CaseError(case.message)
+    return read_case(case).image
+
+
+def _measured(stages: Stages, watch: Stopwatch) -> Stages:
+    """The same listener, with a stopwatch running inside each stage."""
+
+    @contextmanager
+    def timed(stage: str) -> Iterator[None]:
+        with stages.timed(stage), watch.stage(stage):
+            yield
+
+    return replace(stages, timed=timed)
+
+
+def _extent_warnings(bundle: Bundle, scan: Scan) -> tuple[str, ...]:
+    """A word when a scan shows far more than the bundle was trained on: intensities are scaled over the whole scan."""
+    trained = bundle.config.get("largest_extent_mm")
+    if trained is None:
+        return ()
+    extent = [size * step for size, step in zip(scan.geometry.shape, scan.geometry.spacing_mm, strict=True)]
+    if max(extent) <= EXTENT_FACTOR * max(trained):
+        return ()
+    found, limit = ("×".join(f"{size:.0f}" for size in sizes) for sizes in (extent, trained))
+    return (
+        f"the scan covers {found} mm, and {bundle.name} was trained on regions of at most {limit} mm: "
+        "crop it to the region of interest, or expect poor labels.",
+    )
+
+
+def _holds_code(values: Sequence[Any]) -> bool:
+    return any(isinstance(value, dict) or (isinstance(value, str) and value[:1] in "$@%") for value in values)

@@ -1,0 +1,96 @@
+"""Is a bundle whole? Each part is built and run once, and the reason is kept where one fails."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jsonschema
+import torch
+from monai.bundle import ConfigParser
+
+from medseg.bundle.build import build_network
+from medseg.bundle.load import Bundle
+from medseg.bundle.metadata import differences, metadata_schema
+from medseg.errors import BundleError, MedsegError
+
+__all__ = ["Check", "verify_bundle"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at: whether it is well, and what was found."""
+
+    name: str
+    is_passed: bool
+    found: str
+
+
+def verify_bundle(bundle: Bundle) -> list[Check]:
+    """Every check, in the order in which a bundle is used; a failed one does not stop the next."""
+    checks: dict[str, Callable[[Bundle], str]] = {
+        "metadata follows the schema": _check_schema,
+        "metadata agrees with inference.yaml": _check_agreement,
+        "labels": _check_labels,
+        "preprocessing, inferer and postprocessing can be built": _check_parts,
+        "weights fit the network": _check_weights,
+        "network takes the window and gives one channel a label": _check_forward,
+        "licence": _check_licence,
+    }
+    return [_run(name, check, bundle) for name, check in checks.items()]
+
+
+def _run(name: str, check: Callable[[Bundle], str], bundle: Bundle) -> Check:
+    try:
+        return Check(name, is_passed=True, found=check(bundle))
+    except MedsegError as error:
+        return Check(name, is_passed=False, found=str(error))
+
+
+def _check_schema(bundle: Bundle) -> str:
+    validator = jsonschema.Draft202012Validator(metadata_schema())
+    for error in validator.iter_errors(dict(bundle.metadata)):
+        place = ".".join(str(part) for part in error.absolute_path) or "metadata.json"
+        raise BundleError(f"{place}: {error.message}")
+    return f"version {bundle.version}"
+
+
+def _check_agreement(bundle: Bundle) -> str:
+    found = differences(bundle)
+    if found:
+        raise BundleError("; ".join(found[:3]))
+    return "one home for each number"
+
+
+def _check_labels(bundle: Bundle) -> str:
+    indices = [label.index for label in bundle.label_table]
+    if indices != list(range(1, len(indices) + 1)):
+        raise BundleError(f"labels {indices} found: 1 to {len(indices)} without a gap were expected.")
+    return ", ".join(bundle.label_table.names)
+
+
+def _check_parts(bundle: Bundle) -> str:
+    parser: ConfigParser = bundle.parser(device=torch.device("cpu"))
+    steps = {part: bundle.build(part, parser) for part in ("preprocessing", "inferer", "postprocessing")}
+    return f"{len(steps['preprocessing'].transforms)} steps before, {len(steps['postprocessing'].transforms)} after"
+
+
+def _check_weights(bundle: Bundle) -> str:
+    network = build_network(bundle, device=torch.device("cpu"))
+    return f"{sum(parameter.numel() for parameter in network.parameters()) / 1e6:.1f} million parameters"
+
+
+def _check_forward(bundle: Bundle) -> str:
+    network = build_network(bundle, device=torch.device("cpu"))
+    window = torch.zeros(1, len(bundle.channels), *bundle.config["roi_size"])
+    with torch.inference_mode():
+        logits = network(window)
+    expected = (1, len(bundle.label_table) + 1, *bundle.config["roi_size"])
+    if tuple(logits.shape) != expected:
+        raise BundleError(f"the network gives {tuple(logits.shape)} for one window: {expected} was expected.")
+    return "×".join(str(size) for size in expected)
+
+
+def _check_licence(bundle: Bundle) -> str:
+    for name in ("LICENSE", "docs/README.md", "docs/data_license.txt"):
+        if not (bundle.folder / name).is_file():
+            raise BundleError(f"{name} is missing: say there under which terms model and data may be used.")
+    return "model and data"

@@ -1,0 +1,75 @@
+"""``medseg bundle``: the models at hand, what each is, and whether it is whole."""
+
+from typing import Annotated
+
+import typer
+
+from medseg.cli.console import messages, print_json
+from medseg.cli.context import options_of
+
+__all__ = ["bundle_app"]
+
+bundle_app = typer.Typer(
+    help="The models: list them, look at one, check one.", no_args_is_help=True, rich_markup_mode=None
+)
+
+NameOrFolder = Annotated[str, typer.Argument(metavar="BUNDLE", help="Name or folder of the model.")]
+
+
+@bundle_app.command("list")
+def list_bundles(ctx: typer.Context) -> None:
+    """List the models that medseg brings along."""
+    options = options_of(ctx)
+    from rich.table import Table
+
+    from medseg.bundle import find_bundles, load_bundle
+
+    bundles = [load_bundle(folder) for folder in find_bundles().values()]
+    if options.json:
+        print_json([{"name": entry.name, "version": entry.version, "task": entry.metadata.get("task"),
+                     "has_weights": entry.weights_path.is_file()} for entry in bundles])
+        return
+    table = Table("name", "version", "task", "weights")
+    for entry in bundles:
+        weights = "here" if entry.weights_path.is_file() else "missing"
+        table.add_row(entry.name, entry.version, str(entry.metadata.get("task", "")), weights)
+    messages.print(table)
+
+
+@bundle_app.command("info")
+def info(ctx: typer.Context, bundle: NameOrFolder) -> None:
+    """Show what a model takes, what it finds, how large it is and how well it does."""
+    options = options_of(ctx)
+    from rich.table import Table
+
+    from medseg.bundle import bundle_facts, load_bundle
+
+    facts = bundle_facts(load_bundle(bundle))
+    if options.json:
+        print_json(facts)
+        return
+    table = Table(show_header=False)
+    for key, value in facts.items():
+        text = ", ".join(str(part) for part in value) if isinstance(value, list) else str(value)
+        table.add_row(key.replace("_", " "), text)
+    messages.print(table)
+
+
+@bundle_app.command("verify")
+def verify(ctx: typer.Context, bundle: NameOrFolder) -> None:
+    """Check that a model is whole: metadata, labels, parts, weights, one pass of the network, licence."""
+    options = options_of(ctx)
+    from rich.table import Table
+
+    from medseg.bundle import load_bundle, verify_bundle
+
+    checks = verify_bundle(load_bundle(bundle))
+    if options.json:
+        print_json([{"check": check.name, "passed": check.is_passed, "found": check.found} for check in checks])
+    elif not options.quiet:
+        table = Table("check", "", "found")
+        for check in checks:
+            table.add_row(check.name, "passed" if check.is_passed else "FAILED", check.found)
+        messages.print(table)
+    if not all(check.is_passed for check in checks):
+        raise typer.Exit(2)

@@ -1,0 +1,83 @@
+"""Running a bundle over the cases of one call, with progress bars; a case that fails does not stop the others."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from rich.progress import Progress
+
+from medseg.bundle import Bundle, CaseResult, OutputPaths, Runner
+from medseg.cli.console import messages, progress_bars
+from medseg.cli.context import GlobalOptions
+from medseg.errors import MedsegError
+from medseg.inference import Stages, keep_freed_memory
+from medseg.io import CaseFiles, FailedCase
+
+__all__ = ["CohortOutcome", "run_cohort", "shown_stages"]
+
+
+@dataclass(frozen=True)
+class CohortOutcome:
+    """What became of the cases; ``exit_code`` is that of the first failure, 0 without one."""
+
+    results: tuple[CaseResult, ...]
+    failures: tuple[FailedCase, ...]
+    exit_code: int
+
+
+def run_cohort(
+    bundle: Bundle,
+    cases: Sequence[CaseFiles],
+    planned: Mapping[str, OutputPaths],
+    *,
+    device: torch.device,
+    overwrite: bool,
+    options: GlobalOptions,
+) -> CohortOutcome:
+    """Every case through one loaded model.
+
+    Raises:
+        BundleError: the model cannot be loaded; no case was run.
+    """
+    keep_freed_memory()
+    results: list[CaseResult] = []
+    failures: list[FailedCase] = []
+    exit_code = 0
+    with progress_bars(shown=not options.quiet) as progress:
+        loading = progress.add_task(f"loading {bundle.name}", total=1)
+        runner = Runner(bundle, device=device)
+        progress.remove_task(loading)
+        every = progress.add_task("cases", total=len(cases))
+        for case in cases:
+            try:
+                stages = shown_stages(progress, case.case_id)
+                results.append(runner.run(case, planned[case.case_id], overwrite=overwrite, stages=stages))
+            except MedsegError as error:
+                failures.append(FailedCase(case.case_id, str(error)))
+                exit_code = exit_code or error.exit_code
+            except Exception as error:  # noqa: BLE001  one broken case must not cost a cohort its night
+                if options.debug:
+                    messages.print_exception()
+                failures.append(FailedCase(case.case_id, f"unexpected {type(error).__name__}: {error}"))
+                exit_code = exit_code or 1
+            progress.advance(every)
+    return CohortOutcome(tuple(results), tuple(failures), exit_code)
+
+
+def shown_stages(progress: Progress, case_id: str) -> Stages:
+    """Bars for the stage and the windows of one case."""
+
+    @contextmanager
+    def timed(stage: str) -> Iterator[None]:
+        task = progress.add_task(f"{case_id}: {stage}", total=1)
+        try:
+            yield
+        finally:
+            progress.remove_task(task)
+
+    def windows(done: int, total: int) -> None:
+        task = progress.task_ids[-1]
+        progress.update(task, total=total, completed=done)
+
+    return Stages(timed=timed, windows=windows)

@@ -1,0 +1,101 @@
+"""``medseg segment``: scans → labels on their own grids, with record, picture and statistics beside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medseg.cli.console import error_line, messages, print_json, working
+from medseg.cli.context import GlobalOptions, options_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medseg.bundle import CaseResult
+    from medseg.cli.cohort import CohortOutcome
+    from medseg.io import CaseFiles, FailedCase
+
+__all__ = ["report_outcome", "segment", "show_results"]
+
+
+def segment(
+    ctx: typer.Context,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT...", help="Scans, folders of scans, DICOM folders, or CHANNEL=PATH for one case."),
+    ],
+    bundle: Annotated[str, typer.Option(help="Name or folder of the model; see: medseg bundle list.")],
+    output: Annotated[Path, typer.Option(help="A label file (.nii.gz, .nrrd, .seg.nrrd, .mha) or a folder.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
+) -> None:
+    """Segment one scan, several, or a folder of cases with one model."""
+    options = options_of(ctx)
+    with working("loading medseg", shown=not options.quiet):
+        from medseg.bundle import choose_device, load_bundle, plan_outputs
+        from medseg.cli.cohort import run_cohort
+        from medseg.errors import CaseError
+        from medseg.io import CaseFiles, resolve_cases
+
+    loaded = load_bundle(bundle)
+    chosen = choose_device(device)
+    resolved = resolve_cases(inputs, channels=loaded.channel_specs)
+    cases = [case for case in resolved if isinstance(case, CaseFiles)]
+    unresolved = [case for case in resolved if not isinstance(case, CaseFiles)]
+    if not cases:
+        raise CaseError(unresolved[0].message if unresolved else "no scan was found in what was given.")
+    planned = plan_outputs(cases, output, overwrite=overwrite)
+    if not options.quiet:
+        _show_channels(cases)
+    outcome = run_cohort(loaded, cases, planned, device=chosen, overwrite=overwrite, options=options)
+    report_outcome(outcome, unresolved=unresolved, options=options)
+
+
+def report_outcome(outcome: CohortOutcome, *, unresolved: Sequence[FailedCase], options: GlobalOptions) -> None:
+    """Say what was done and what failed, and leave with the exit code that this calls for."""
+    failures = [*unresolved, *outcome.failures]
+    count = len(outcome.results) + len(failures)
+    for failure in failures:
+        error_line(failure.message if count == 1 else f"{failure.case_id}: {failure.message}")
+    if options.json:
+        print_json([*(result.as_json() for result in outcome.results), *(_failure_json(entry) for entry in failures)])
+    elif not options.quiet:
+        show_results(outcome.results)
+    if failures:
+        if count > 1:
+            messages.print(f"{len(outcome.results)} of {count} cases done, {len(failures)} failed.")
+        raise typer.Exit(outcome.exit_code if count == 1 else 1)
+
+
+def show_results(results: Sequence[CaseResult]) -> None:
+    """A table of volumes, and where the results lie."""
+    from rich.table import Table
+
+    if not results:
+        return
+    table = Table("case", *(f"{label.name} (mL)" for label in results[0].segmentation.label_table), "seconds", "labels")
+    for result in results:
+        volumes = [f"{entry['volume_ml']:.2f}" for entry in result.segmentation.summary()["labels"]]
+        table.add_row(result.case_id, *volumes, f"{result.seconds:.1f}", str(result.files.labels))
+    messages.print(table)
+    for result in results:
+        for warning in result.warnings:
+            messages.print(f"{result.case_id}: warning: {warning}", style="yellow", markup=False)
+    messages.print("Beside each label file lie its run record (.json), picture (.png) and _statistics.json.")
+
+
+def _show_channels(cases: Sequence[CaseFiles]) -> None:
+    """Which file is which channel: a wrong order gives plausible and wrong labels, so it is said before the run."""
+    from rich.table import Table
+
+    table = Table("case", "channel", "file")
+    for case in cases:
+        for channel, name in case.table():
+            table.add_row(case.case_id, channel, name)
+    messages.print(table)
+
+
+def _failure_json(failure: FailedCase) -> dict[str, Any]:
+    return {"case_id": failure.case_id, "status": "failed", "error": failure.message}

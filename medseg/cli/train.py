@@ -1,0 +1,77 @@
+"""``medseg train``: a bundle's recipe on a manifest's cases → weights, log, curves, checkpoint."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg.cli.console import messages, print_json, progress_bars
+from medseg.cli.context import options_of
+
+__all__ = ["train"]
+
+
+def train(
+    ctx: typer.Context,
+    bundle: Annotated[str, typer.Argument(help="Name or folder of the model to train.")],
+    data: Annotated[str, typer.Option(help="Data manifest: a JSON file, or the name of one that medseg brings along.")],
+    output: Annotated[Path, typer.Option(help="Folder for weights, checkpoint, log and curves.")],
+    data_root: Annotated[
+        Path | None,
+        typer.Option(
+            envvar=["MEDSEG_DATA", "MEDSEG_TEST_DATA"],
+            help="Where the data set lies: its folder, or the folder around it. By default beside the manifest.",
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the output folder.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a number of the recipe, for example --set steps=200.")
+    ] = None,
+) -> None:
+    """Train a model on a data set; a training that was killed goes on with --resume as if nothing had happened."""
+    options = options_of(ctx)
+    from medseg.bundle import choose_device, load_bundle
+    from medseg.data import load_manifest
+    from medseg.inference import keep_freed_memory
+    from medseg.training import train as run_training
+    from medseg.training import with_settings
+
+    keep_freed_memory()
+    recipe = with_settings(load_bundle(bundle, overlays=("train",)), settings or [])
+    manifest = load_manifest(data)
+    manifest_folder = Path(data).parent if Path(data).is_file() else Path.cwd()
+    with progress_bars(shown=not options.quiet) as progress:
+        bars = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in bars:
+                bars[stage] = progress.add_task(stage, total=total)
+            progress.update(bars[stage], completed=done, total=total)
+
+        result = run_training(
+            recipe,
+            manifest,
+            data_root=data_root or manifest_folder,
+            output=output,
+            device=choose_device(device),
+            resume=resume,
+            progress=show,
+        )
+    if options.json:
+        print_json(
+            {
+                "steps": result.steps,
+                "best_mean_dice": result.best_dice,
+                "best_step": result.best_step,
+                "elapsed_s": round(result.elapsed_s, 1),
+                "files": [str(path) for path in result.files],
+            }
+        )
+    elif not options.quiet:
+        messages.print(
+            f"{result.steps} steps in {result.elapsed_s / 60:.1f} min; best validation Dice "
+            f"{result.best_dice:.4f} at step {result.best_step}."
+        )
+        for path in result.files:
+            messages.print(f"  {path}", markup=False)

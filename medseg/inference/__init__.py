@@ -1,0 +1,21 @@
+"""Inference: image → windows → network → logits → labels on the scan's own grid."""
+
+from medseg.inference.memory import keep_freed_memory
+from medseg.inference.predict import predict_logits, preprocess
+from medseg.inference.restore import RestoreLabelsd, restore_labels, scan_geometry
+from medseg.inference.segmenter import Segmenter, Stages, label_postprocessing
+from medseg.inference.windows import count_windows, window_starts
+
+__all__ = [
+    "RestoreLabelsd",
+    "Segmenter",
+    "Stages",
+    "count_windows",
+    "keep_freed_memory",
+    "label_postprocessing",
+    "predict_logits",
+    "preprocess",
+    "restore_labels",
+    "scan_geometry",
+    "window_starts",
+]

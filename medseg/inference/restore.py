@@ -1,0 +1,84 @@
+"""Back to the scan: logits on the network's grid → labels on the scan's own grid.
+
+The affine is the undo record: one resampling between two affines brings each class home, and a running
+arg-max keeps the best class so far, so that memory does not grow with the number of classes.
+"""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from monai.utils import ensure_tuple_rep
+
+from medseg.errors import ImageError
+from medseg.geometry import Geometry, Interpolation, geometry_of, resample_volume
+
+__all__ = ["RestoreLabelsd", "restore_labels", "scan_geometry"]
+
+OUTSIDE_LOGIT = -1e4
+"""Beyond what the network saw every label is this unlikely; background is left to win."""
+
+
+def restore_labels(logits: MetaTensor, target: Geometry) -> torch.Tensor:
+    """The most likely label of every voxel of the scan, (I, J, K) uint8 on the device of the logits.
+
+    Args:
+        logits: (L, I, J, K) on the network's grid; channel 0 is background, channel n is label n.
+        target: the scan's own grid. Voxels the network did not see become background.
+    Raises:
+        ImageError: more channels than a uint8 label map can name.
+    """
+    if logits.shape[0] > 256:
+        raise ImageError(f"{logits.shape[0]} classes found: a uint8 label map holds 256 at most.")
+    source = geometry_of(logits)
+    values = logits.as_tensor().float()
+    labels = torch.zeros(target.shape, dtype=torch.uint8, device=values.device)
+    best = resample_volume(values[0], source, target, interpolation=Interpolation.LINEAR, outside=0.0)
+    for index in range(1, values.shape[0]):
+        score = resample_volume(
+            values[index], source, target, interpolation=Interpolation.LINEAR, outside=OUTSIDE_LOGIT
+        )
+        better = score > best
+        labels[better] = index
+        best = torch.where(better, score, best)
+    return labels
+
+
+def scan_geometry(image: MetaTensor) -> Geometry:
+    """The grid of the file that a preprocessed image was read from, as MONAI's readers note it.
+
+    Raises:
+        ImageError: the image does not carry that note.
+    """
+    try:
+        shape = tuple(int(size) for size in np.asarray(image.meta["spatial_shape"]).ravel()[:3])
+        affine = np.asarray(image.meta["original_affine"], dtype=np.float64)
+    except KeyError as error:
+        raise ImageError(f"the image carries no {error}: read it with medseg.io or MONAI's LoadImage.") from error
+    return Geometry((shape[0], shape[1], shape[2]), affine)
+
+
+class RestoreLabelsd(MapTransform):
+    """MONAI transform: logits (L, I, J, K) → labels (1, I, J, K) uint8 on the grid of the file behind the image.
+
+    It takes the place of ``Activationsd``, ``Invertd`` and ``AsDiscreted`` in a bundle's postprocessing.
+    """
+
+    def __init__(self, keys: KeysCollection, reference_key: str, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.reference_keys = ensure_tuple_rep(reference_key, len(self.keys))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The data with each key restored; the reference image must still carry its reader's notes."""
+        result = dict(data)
+        for key, reference in self.key_iterator(result, self.reference_keys):
+            image = result[reference]
+            logits = MetaTensor(result[key], affine=image.affine)
+            target = scan_geometry(image)
+            labels = restore_labels(logits, target)[None]
+            result[key] = MetaTensor(labels, affine=torch.from_numpy(target.affine.copy()), meta=dict(image.meta))
+        return result

@@ -1,0 +1,114 @@
+"""The one engine: an image as read → a ``Segmentation`` on its own grid.
+
+The command line, the viewer and the label server all call a ``Segmenter``; none has inference code of its own.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer, SlidingWindowInferer
+from monai.transforms import Activationsd, AsDiscreted, Compose, Invertd, SaveImaged, Transform
+from torch import nn
+
+from medseg.errors import ImageError
+from medseg.geometry import geometry_of
+from medseg.inference.predict import predict_logits, preprocess
+from medseg.inference.restore import RestoreLabelsd, restore_labels
+from medseg.inference.windows import count_windows
+from medseg.labels import LabelTable
+from medseg.segmentation import Segmentation
+
+__all__ = ["Segmenter", "Stages", "label_postprocessing"]
+
+REPLACED = (Activationsd, AsDiscreted, Invertd, RestoreLabelsd, SaveImaged)
+"""Steps of a bundle's postprocessing that the engine does itself: restoring, choosing the label, writing."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Who watches a run: ``timed`` measures a stage, ``windows`` hears of windows done and their number."""
+
+    timed: Callable[[str], AbstractContextManager[object]] = lambda stage: nullcontext()
+    windows: Callable[[int, int], None] = lambda done, total: None
+
+
+@dataclass(frozen=True, eq=False)
+class Segmenter:
+    """A bundle's road from an image to labels, built once and called for each scan.
+
+    ``postprocessing`` holds transforms of label maps (key ``pred``, (1, I, J, K) on the scan's grid) only.
+    """
+
+    preprocessing: Compose
+    network: nn.Module
+    inferer: Inferer
+    postprocessing: Compose
+    label_table: LabelTable
+    channel_names: tuple[str, ...]
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def __call__(self, image: MetaTensor, *, stages: Stages | None = None) -> Segmentation:
+        """The labels of an image (C, I, J, K) float32 as read, on the image's own grid.
+
+        Raises:
+            ImageError: the image has another number of channels than the bundle takes, or no usable contrast.
+        """
+        stages = stages or Stages()
+        self._check(image)
+        scan = geometry_of(image)
+        with stages.timed("preprocess"):
+            prepared = preprocess(image.to(self.device), self.preprocessing)
+        with stages.timed("infer"), _watched(self.network, self.inferer, prepared, stages) as network:
+            logits = predict_logits(prepared, network, self.inferer)
+        with stages.timed("restore"):
+            labels = restore_labels(logits, scan)
+        with stages.timed("postprocess"):
+            placed = MetaTensor(labels[None], affine=torch.from_numpy(scan.affine.copy()))
+            cleaned = self.postprocessing({"pred": placed})["pred"]
+        array = cleaned[0].cpu().numpy().astype(np.uint8)
+        return Segmentation(labels=array, geometry=scan, label_table=self.label_table)
+
+    def _check(self, image: MetaTensor) -> None:
+        wanted = ", ".join(self.channel_names)
+        if image.ndim != 4 or image.shape[0] != len(self.channel_names):
+            raise ImageError(
+                f"the image has {image.shape[0] if image.ndim == 4 else 'no'} channels and shape {tuple(image.shape)}: "
+                f"this bundle takes {len(self.channel_names)} ({wanted}). Give one file or frame for each."
+            )
+        for name, channel in zip(self.channel_names, image.as_tensor(), strict=True):
+            if bool((channel == channel.flatten()[0]).all()):
+                raise ImageError(
+                    f"channel {name} has the value {channel.flatten()[0].item():g} in every voxel: "
+                    "there is nothing to segment. Check the file."
+                )
+
+
+def label_postprocessing(postprocessing: Compose) -> Compose:
+    """The steps of a bundle's postprocessing that clean label maps; the engine does the others itself."""
+    kept: list[Transform] = [step for step in postprocessing.transforms if not isinstance(step, REPLACED)]
+    return Compose(kept)
+
+
+@contextmanager
+def _watched(network: nn.Module, inferer: Inferer, image: MetaTensor, stages: Stages) -> Iterator[nn.Module]:
+    """The network, telling ``stages`` of every window that passes through it."""
+    if not isinstance(inferer, SlidingWindowInferer):
+        yield network
+        return
+    total = count_windows(image.shape[1:], roi_size=inferer.roi_size, overlap=inferer.overlap)
+    done = 0
+
+    def count(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:  # noqa: ARG001  a hook's signature
+        nonlocal done
+        done += arguments[0].shape[0]
+        stages.windows(min(done, total), total)
+
+    handle = network.register_forward_pre_hook(count)
+    try:
+        yield network
+    finally:
+        handle.remove()

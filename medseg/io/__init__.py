@@ -1,0 +1,22 @@
+"""Scans in, labels out: the only room that knows file formats."""
+
+from medseg.io.case import CaseFiles, ChannelFile, ChannelSpec, FailedCase
+from medseg.io.read import Scan, read_case, read_labels, read_volume
+from medseg.io.resolve import resolve_cases, unread_files
+from medseg.io.write import LABEL_SUFFIXES, write_image, write_labels
+
+__all__ = [
+    "LABEL_SUFFIXES",
+    "CaseFiles",
+    "ChannelFile",
+    "ChannelSpec",
+    "FailedCase",
+    "Scan",
+    "read_case",
+    "read_labels",
+    "read_volume",
+    "resolve_cases",
+    "unread_files",
+    "write_image",
+    "write_labels",
+]

@@ -1,0 +1,1 @@
+"""DICOM: image series in; what archives and viewers want out."""

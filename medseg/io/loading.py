@@ -1,0 +1,39 @@
+"""Which loader reads which path. In: a file or a DICOM folder. Out: the image as stored, channels first."""
+
+from pathlib import Path
+
+from medseg.io.dicom.series import load_series
+from medseg.io.formats import ITK_SUFFIXES, NIFTI_SUFFIXES, image_suffix
+from medseg.io.itk_image import itk_channels, load_itk, load_with_itk_extra
+from medseg.io.nifti import load_nifti, nifti_channels
+from medseg.io.stored import StoredImage
+
+__all__ = ["count_channels", "load_stored"]
+
+
+def load_stored(path: Path) -> StoredImage:
+    """The image at ``path``.
+
+    Raises:
+        ImageError: it cannot be read, or its shape or type is none that a scan has.
+    """
+    if path.is_dir():
+        return load_series(path)
+    suffix = image_suffix(path)
+    if suffix in NIFTI_SUFFIXES:
+        return load_nifti(path)
+    if suffix in ITK_SUFFIXES:
+        return load_itk(path)
+    return load_with_itk_extra(path)
+
+
+def count_channels(path: Path) -> int:
+    """The number of channels at ``path``, without reading its voxels; a DICOM folder has one.
+
+    Raises:
+        ImageError: the header cannot be read, or its shape is none that a scan has.
+    """
+    suffix = image_suffix(path)
+    if path.is_dir() or suffix is None:
+        return 1
+    return nifti_channels(path) if suffix in NIFTI_SUFFIXES else itk_channels(path)

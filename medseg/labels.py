@@ -1,0 +1,68 @@
+"""Label tables: what each voxel value of a segmentation means.
+
+In: the ``labels`` section of a bundle or a manifest. Out: a ``LabelTable`` that every writer, picture and
+report asks for names, colours and coded concepts.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from medseg.settings import Settings
+
+__all__ = ["CodedConcept", "Label", "LabelTable"]
+
+
+class CodedConcept(Settings):
+    """One entry of a terminology, as DICOM writes it: code value, coding scheme (``SCT``: SNOMED CT), meaning."""
+
+    value: str
+    scheme: str = "SCT"
+    meaning: str
+
+
+class Label(Settings):
+    """One structure: its voxel value, its name, its colour (red, green, blue; 0 to 255) and its coded concept."""
+
+    index: int = Field(ge=1, le=255)
+    name: str = Field(min_length=1)
+    color: tuple[int, int, int]
+    concept: CodedConcept | None = None
+
+    @model_validator(mode="after")
+    def _color_is_rgb(self) -> "Label":
+        if not all(0 <= part <= 255 for part in self.color):
+            raise ValueError(f"color {self.color} of label {self.name!r} must have three parts from 0 to 255")
+        return self
+
+
+class LabelTable(Settings):
+    """The structures of one model or data set, in the order of their voxel values; 0 is background."""
+
+    labels: tuple[Label, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _indices_and_names_are_unique(self) -> "LabelTable":
+        for what in ("index", "name"):
+            values = [getattr(label, what) for label in self.labels]
+            double = {value for value in values if values.count(value) > 1}
+            if double:
+                raise ValueError(f"label {what} {sorted(double)[0]!r} stands twice; each must be unique")
+        return self
+
+    @classmethod
+    def from_entries(cls, entries: Sequence[Mapping[str, Any]], *, source: str) -> "LabelTable":
+        """The table written as a list of mappings; ``source`` names the file in the error."""
+        return cls.from_mapping({"labels": sorted(entries, key=lambda entry: entry.get("index", 0))}, source=source)
+
+    def __iter__(self) -> Iterator[Label]:  # type: ignore[override]  # a table is its labels, not its field names
+        return iter(self.labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names in the order of the voxel values."""
+        return tuple(label.name for label in self.labels)

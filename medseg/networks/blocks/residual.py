@@ -1,0 +1,93 @@
+"""Residual convolution blocks of U-shaped networks, in 2D and in 3D.
+
+In: one map (B, C, *S), or two that count as one with their channels side by side. Out: (B, D, *S).
+
+    y = norm(conv 3(LeakyReLU(norm(conv 3(x)))))
+    x ← LeakyReLU(y + shortcut(x))               shortcut: identity, or norm(conv 1(x)) where channels change
+
+(Isensee et al., "Automated Design of Deep Learning Methods for Biomedical Image Segmentation", 2019, as built in
+MONAI; the parameters have MONAI's names.)
+"""
+
+from collections import OrderedDict
+from typing import Final, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from medseg.networks.blocks.patches import CONVOLUTIONS
+from medseg.settings import Settings
+
+__all__ = ["ConvolutionNorm", "ResidualBlock", "UpsamplingBlock", "convolution"]
+
+LEAK: Final = 0.01  # slope of LeakyReLU for negative values
+
+
+class ConvolutionNorm(Settings):
+    """Which normalisation follows a convolution; ``groups`` belongs to ``kind="group"`` alone."""
+
+    kind: Literal["instance", "batch", "group"] = "instance"
+    affine: bool = False
+    eps: float = Field(default=1e-5, gt=0)
+    groups: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.kind == "group") != (self.groups is not None):
+            raise ValueError("groups must be given for kind 'group', and for no other kind")
+        return self
+
+    def layer(self, channels: int, spatial_dims: int) -> nn.Module:
+        """The normalisation of ``channels`` channels on maps with ``spatial_dims`` axes."""
+        if self.kind == "group":
+            return nn.GroupNorm(self.groups or 1, channels, eps=self.eps, affine=self.affine)
+        layers: dict[tuple[str, int], type[nn.Module]] = {
+            ("instance", 2): nn.InstanceNorm2d,
+            ("instance", 3): nn.InstanceNorm3d,
+            ("batch", 2): nn.BatchNorm2d,
+            ("batch", 3): nn.BatchNorm3d,
+        }
+        return layers[self.kind, spatial_dims](channels, eps=self.eps, affine=self.affine)
+
+
+def convolution(spatial_dims: int, in_channels: int, out_channels: int, *, kernel: int, bias: bool) -> nn.Sequential:
+    """A convolution that keeps the size, under the name ``conv``."""
+    layer = CONVOLUTIONS[spatial_dims](in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)
+    return nn.Sequential(OrderedDict(conv=layer))
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions and a shortcut around them."""
+
+    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, *, norm: ConvolutionNorm) -> None:
+        super().__init__()
+        self.conv1 = convolution(spatial_dims, in_channels, out_channels, kernel=3, bias=False)
+        self.conv2 = convolution(spatial_dims, out_channels, out_channels, kernel=3, bias=False)
+        self.norm1 = norm.layer(out_channels, spatial_dims)
+        self.norm2 = norm.layer(out_channels, spatial_dims)
+        self.is_identity = in_channels == out_channels
+        if not self.is_identity:
+            self.conv3 = convolution(spatial_dims, in_channels, out_channels, kernel=1, bias=False)
+            self.norm3 = norm.layer(out_channels, spatial_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.leaky_relu(self.norm1(self.conv1(x)), LEAK)
+        y = self.norm2(self.conv2(y))
+        return F.leaky_relu(y + (x if self.is_identity else self.norm3(self.conv3(x))), LEAK)
+
+
+class UpsamplingBlock(nn.Module):
+    """(B, C, *S) and a skip (B, D, *2S) → (B, D, *2S): transposed convolution, then both side by side."""
+
+    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, *, norm: ConvolutionNorm) -> None:
+        super().__init__()
+        transposed = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[spatial_dims]
+        layer = transposed(in_channels, out_channels, kernel_size=2, stride=2, bias=False)
+        self.transp_conv = nn.Sequential(OrderedDict(conv=layer))
+        self.conv_block = ResidualBlock(spatial_dims, 2 * out_channels, out_channels, norm=norm)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        result: Tensor = self.conv_block(torch.cat((self.transp_conv(x), skip), dim=1))
+        return result

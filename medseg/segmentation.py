@@ -1,0 +1,62 @@
+"""The result value: labels on the scan's own grid, with the table that says what they mean."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.errors import GeometryError
+from medseg.geometry import Geometry
+from medseg.labels import LabelTable
+
+__all__ = ["Segmentation"]
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """Labels (I, J, K) uint8 on the grid of the scan they were made from.
+
+    Raises:
+        GeometryError: the labels do not have the shape of the grid.
+    """
+
+    labels: NDArray[np.uint8]
+    geometry: Geometry
+    label_table: LabelTable
+
+    def __post_init__(self) -> None:
+        if self.labels.shape != self.geometry.shape:
+            raise GeometryError(
+                f"labels of shape {self.labels.shape} found on a grid of {self.geometry.shape}: both must agree."
+            )
+
+    def volume_ml(self, name: str) -> float:
+        """The volume of the structure called ``name``.
+
+        Raises:
+            KeyError: the label table has no such structure.
+        """
+        for label in self.label_table:
+            if label.name == name:
+                return float((self.labels == label.index).sum()) * self.geometry.voxel_volume_mm3 / 1000
+        raise KeyError(f"no label {name!r}; the table has {', '.join(self.label_table.names)}")
+
+    def summary(self) -> dict[str, Any]:
+        """The grid and the size of every structure, in plain numbers, as the command line prints it."""
+        counts = np.bincount(self.labels.ravel(), minlength=256)
+        return {
+            "shape": list(self.geometry.shape),
+            "affine": self.geometry.affine.tolist(),
+            "spacing_mm": list(self.geometry.spacing_mm),
+            "axcodes": self.geometry.axcodes,
+            "labels": [
+                {
+                    "index": label.index,
+                    "name": label.name,
+                    "voxels": int(counts[label.index]),
+                    "volume_ml": round(int(counts[label.index]) * self.geometry.voxel_volume_mm3 / 1000, 6),
+                }
+                for label in self.label_table
+            ],
+        }

@@ -1,0 +1,6 @@
+"""Training: cases of a manifest → weights for a bundle."""
+
+from medseg.training.loop import Progress, TrainingResult, train
+from medseg.training.settings import TrainingSettings, with_settings
+
+__all__ = ["Progress", "TrainingResult", "TrainingSettings", "train", "with_settings"]

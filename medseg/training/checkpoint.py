@@ -1,0 +1,66 @@
+"""Checkpoints: everything a killed training needs to go on exactly where it stood.
+
+A checkpoint holds tensors and plain values only, so it is read with ``weights_only=True``.
+"""
+
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from medseg.atomic import atomic_write
+from medseg.errors import DataError
+
+__all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint", "write_weights"]
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The state after ``step`` optimiser steps; ``best_dice`` is absent before the first validation."""
+
+    step: int
+    network: dict[str, torch.Tensor]
+    average: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    lr_scheduler: dict[str, Any]
+    random_state: torch.Tensor
+    best_dice: float | None
+    best_step: int | None
+    elapsed_s: float
+    fingerprint: str
+    """What the training was started with; a resumed training must have the same."""
+
+
+def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Keep the checkpoint; a kill at any moment leaves the old file or the new one, never half of it."""
+    with atomic_write(path, overwrite=True) as temporary:
+        torch.save(asdict(checkpoint), temporary)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint in a file.
+
+    Raises:
+        DataError: the file is missing, damaged, or no checkpoint of medseg.
+    """
+    if not path.is_file():
+        raise DataError(f"no {path.name} to resume from in {path.parent.name}: start the training without --resume.")
+    try:
+        return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, TypeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise DataError(
+            f"{path.name} is no complete checkpoint ({type(error).__name__}): start anew in an empty folder."
+        ) from error
+
+
+def write_weights(state: dict[str, torch.Tensor], path: Path) -> None:
+    """Weights for a bundle: safetensors in half precision, which ``load_weights`` raises again.
+
+    Integer entries are index tables or counters: the network makes them itself, so they are not kept.
+    """
+    halved = {key: value.half().contiguous().cpu() for key, value in state.items() if value.is_floating_point()}
+    with atomic_write(path, overwrite=True) as temporary:
+        temporary.write_bytes(save(halved))

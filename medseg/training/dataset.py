@@ -1,0 +1,92 @@
+"""Training examples: preprocessed scans with their labels, and random crops of them.
+
+In: cases of a manifest and a bundle's preprocessing. Out: batches (B, C, I, J, K) and (B, 1, I, J, K). A batch is
+a pure function of (seed, step), so that a training that was killed goes on with exactly the crops that it
+would have seen.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose
+
+from medseg.data import DataCase
+from medseg.geometry import Interpolation, geometry_of, resample_onto
+from medseg.inference import preprocess
+from medseg.io import CaseFiles, ChannelFile, read_case, read_labels
+
+__all__ = ["Batch", "Batches", "Example", "prepare_examples"]
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One scan on the network's grid, with its reference labels on the same grid."""
+
+    case_id: str
+    image: MetaTensor
+    label: MetaTensor
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images (B, C, I, J, K) float32 and labels (B, 1, I, J, K) with whole numbers in float32."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+
+def prepare_examples(
+    cases: Sequence[DataCase],
+    preprocessing: Compose,
+    *,
+    channel_names: Sequence[str],
+    on_case: Callable[[], None] = lambda: None,
+) -> list[Example]:
+    """The cases on the network's grid, kept in memory; ``on_case`` is called after each.
+
+    Labels go onto the grid of the preprocessed image by nearest neighbour: they need no transforms of their own.
+    """
+    examples = []
+    for case in cases:
+        files = CaseFiles(case.case_id, _channel_files(case, channel_names))
+        image = preprocess(read_case(files).image, preprocessing)
+        label = read_labels(case.label)
+        label = resample_onto(label, geometry_of(image), interpolation=Interpolation.NEAREST, outside=0)
+        examples.append(Example(case.case_id, image, label))
+        on_case()
+    return examples
+
+
+def _channel_files(case: DataCase, channel_names: Sequence[str]) -> tuple[ChannelFile, ...]:
+    if len(case.images) == 1 and len(channel_names) > 1:  # one 4D file holds every channel
+        return tuple(ChannelFile(name, case.images[0], frame) for frame, name in enumerate(channel_names))
+    return tuple(ChannelFile(name, path) for name, path in zip(channel_names, case.images, strict=True))
+
+
+class Batches:
+    """Augmented batches of examples, each a pure function of its step."""
+
+    def __init__(self, examples: Sequence[Example], augmentation: Compose, *, batch_size: int, seed: int) -> None:
+        self._examples = examples
+        self._augmentation = augmentation
+        self._batch_size = batch_size
+        self._seed = seed
+
+    def at(self, step: int) -> Batch:
+        """The batch of one step, counted from 0. Every example comes up once in each round over the data."""
+        drawn = [self._draw(step * self._batch_size + slot) for slot in range(self._batch_size)]
+        images = torch.stack([image for image, _ in drawn])
+        labels = torch.stack([label for _, label in drawn])
+        return Batch(images, labels)
+
+    def _draw(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+        turn, place = divmod(position, len(self._examples))
+        order = np.random.default_rng((self._seed, turn)).permutation(len(self._examples))
+        example = self._examples[order[place]]
+        augmentation_seed = np.random.default_rng((self._seed, 1, position)).integers(2**31)
+        self._augmentation.set_random_state(seed=int(augmentation_seed))
+        crop = self._augmentation({"image": example.image, "label": example.label.float()})
+        return crop["image"].as_tensor(), crop["label"].as_tensor()

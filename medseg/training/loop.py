@@ -1,0 +1,273 @@
+"""The training loop: batches → loss → optimiser, with an averaged copy that is validated and kept.
+
+In: a bundle with ``train.yaml`` and the cases of a manifest. Out, in one folder: ``checkpoint.pt`` to go on from,
+``model.safetensors`` (the average that did best in validation), ``log.jsonl``, ``curves.png``. The same seed on
+the same machine gives the same weights, with or without interruptions.
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from medseg.bundle import Bundle, parse_settings
+from medseg.data import DataManifest
+from medseg.errors import BundleError, OutputError, RunError
+from medseg.training.average import WeightAverage
+from medseg.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint, write_weights
+from medseg.training.dataset import Batch, Batches, Example, prepare_examples
+from medseg.training.history import append_event, draw_curves, forget_after, read_events
+from medseg.training.settings import TrainingSettings
+from medseg.training.validation import mean_of, validation_dice
+
+__all__ = ["Progress", "TrainingResult", "train"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage, how much of it is done, and how much there is."""
+
+LOG_EVERY = 10
+"""Steps between two lines of training loss in the log."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a finished training left behind."""
+
+    steps: int
+    best_dice: float
+    best_step: int
+    elapsed_s: float
+    files: tuple[Path, ...]
+
+
+def train(
+    bundle: Bundle,
+    manifest: DataManifest,
+    *,
+    data_root: Path,
+    output: Path,
+    device: torch.device,
+    resume: bool = False,
+    progress: Progress = lambda stage, done, total: None,
+) -> TrainingResult:
+    """Train the bundle's network on the manifest's ``train`` split, choosing by its ``validation`` split.
+
+    Args:
+        bundle: loaded with the overlay ``train``.
+        data_root: the data set's folder, or the folder around it.
+        output: an empty or new folder; with ``resume``, the folder of the training to go on with.
+    Raises:
+        OutputError: the folder holds another training.
+        BundleError: bundle and manifest disagree on channels or labels.
+        RunError: the loss is no longer a number.
+    """
+    _check_agreement(bundle, manifest)
+    if not resume and (output / "checkpoint.pt").exists():
+        raise OutputError(f"{output} already holds a training: go on with it by --resume, or choose another folder.")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{output} cannot be made ({error.strerror}): choose another place with --output.") from error
+    settings = TrainingSettings.from_mapping(parse_settings(bundle, "training"), source=f"{bundle.name}: training")
+    with _deterministic(settings.seed):
+        trainer = _Trainer(bundle, settings, device=device, output=output)
+        trainer.prepare(manifest, data_root, progress)
+        if resume:
+            trainer.resume()
+        return trainer.run(progress)
+
+
+class _Trainer:
+    """One training under way; mutable by its nature: its state is what a checkpoint holds."""
+
+    def __init__(self, bundle: Bundle, settings: TrainingSettings, *, device: torch.device, output: Path) -> None:
+        parser = bundle.parser(device=device)
+        self._bundle = bundle
+        self._settings = settings
+        self._device = device
+        self._output = output
+        self._network: nn.Module = bundle.build("network", parser)
+        self._preprocessing = bundle.build("preprocessing", parser)
+        self._augmentation = bundle.build("augmentation", parser)
+        self._inferer = bundle.build("inferer", parser)
+        self._loss = bundle.build("loss", parser)
+        self._optimizer: torch.optim.Optimizer = bundle.build("optimizer", parser)
+        self._lr_scheduler: torch.optim.lr_scheduler.LRScheduler = bundle.build("lr_scheduler", parser)
+        self._average = WeightAverage(self._network, decay=settings.ema_decay)
+        self._step = 0
+        self._best_dice: float | None = None
+        self._best_step: int | None = None
+        self._elapsed_s = 0.0
+        self._fingerprint = ""
+        self._losses: list[float] = []
+
+    def prepare(self, manifest: DataManifest, data_root: Path, progress: Progress) -> None:
+        """Read and preprocess the training and validation cases."""
+        names = [channel.name for channel in self._bundle.channels]
+        examples: dict[str, list[Example]] = {}
+        for split in ("train", "validation"):
+            cases = manifest.locate(data_root, split=split)
+            done = 0
+
+            def count(stage: str = f"read {split}", total: int = len(cases)) -> None:
+                nonlocal done
+                done += 1
+                progress(stage, done, total)
+
+            examples[split] = prepare_examples(cases, self._preprocessing, channel_names=names, on_case=count)
+        self._validation = examples["validation"]
+        self._batches = Batches(
+            examples["train"],
+            self._augmentation,
+            batch_size=self._settings.batch_size,
+            seed=self._settings.seed,
+        )
+        started_with = [self._bundle.config, manifest.splits.model_dump(), str(torch.__version__)]
+        self._fingerprint = hashlib.sha256(json.dumps(started_with, default=str).encode()).hexdigest()
+
+    def resume(self) -> None:
+        """Go back to the last checkpoint, and forget what was logged after it."""
+        checkpoint = read_checkpoint(self._checkpoint_path)
+        if checkpoint.fingerprint != self._fingerprint:
+            raise BundleError(
+                f"{self._output} was trained with another configuration, split or torch version: "
+                "restore what it was started with, or start anew in an empty folder."
+            )
+        self._network.load_state_dict(checkpoint.network)
+        self._average.load(checkpoint.average)
+        self._optimizer.load_state_dict(checkpoint.optimizer)
+        self._lr_scheduler.load_state_dict(checkpoint.lr_scheduler)
+        torch.set_rng_state(checkpoint.random_state)
+        self._step = checkpoint.step
+        self._best_dice, self._best_step = checkpoint.best_dice, checkpoint.best_step
+        self._elapsed_s = checkpoint.elapsed_s
+        forget_after(self._log_path, checkpoint.step)
+
+    def run(self, progress: Progress) -> TrainingResult:
+        """Train to the last step."""
+        settings = self._settings
+        began = time.monotonic() - self._elapsed_s
+        while self._step < settings.steps:
+            loss = self._learn(self._batches.at(self._step))
+            self._step += 1
+            self._elapsed_s = time.monotonic() - began
+            self._log_loss(loss)
+            if self._step % settings.validate_every == 0 or self._step == settings.steps:
+                self._validate(progress)
+            if self._step % settings.checkpoint_every == 0 or self._step == settings.steps:
+                self._write_checkpoint()
+            progress("train", self._step, settings.steps)
+        draw_curves(read_events(self._log_path), self._output / "curves.png")
+        return TrainingResult(
+            steps=self._step,
+            best_dice=self._best_dice if self._best_dice is not None else math.nan,
+            best_step=self._best_step if self._best_step is not None else self._step,
+            elapsed_s=self._elapsed_s,
+            files=tuple(
+                self._output / name for name in ("model.safetensors", "checkpoint.pt", "log.jsonl", "curves.png")
+            ),
+        )
+
+    @property
+    def _checkpoint_path(self) -> Path:
+        return self._output / "checkpoint.pt"
+
+    @property
+    def _log_path(self) -> Path:
+        return self._output / "log.jsonl"
+
+    def _learn(self, batch: Batch) -> float:
+        self._network.train()
+        logits = self._network(batch.images.to(self._device))
+        loss = self._loss(logits, batch.labels.to(self._device))
+        if not torch.isfinite(loss):
+            raise RunError(
+                f"the loss is {loss.item()} after {self._step} steps: lower the learning rate in train.yaml, "
+                "or look for broken scans with their labels."
+            )
+        self._optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._network.parameters(), self._settings.gradient_clip_norm)
+        self._optimizer.step()
+        self._lr_scheduler.step()
+        self._average.update(self._network, step=self._step)
+        return float(loss.detach())
+
+    def _log_loss(self, loss: float) -> None:
+        self._losses.append(loss)
+        if self._step % LOG_EVERY == 0:
+            event = {
+                "step": self._step,
+                "loss": round(sum(self._losses) / len(self._losses), 5),
+                "learning_rate": self._lr_scheduler.get_last_lr()[0],
+                "elapsed_s": round(self._elapsed_s, 1),
+            }
+            append_event(self._log_path, event)
+            self._losses = []
+
+    def _validate(self, progress: Progress) -> None:
+        with self._average.in_place_of(self._network) as network:
+            network.eval()
+            dice = validation_dice(
+                self._validation, network, self._inferer, label_table=self._bundle.label_table, progress=progress
+            )
+        mean = mean_of(dice)
+        append_event(self._log_path, {"step": self._step, "dice": dice, "mean_dice": round(mean, 5)})
+        draw_curves(read_events(self._log_path), self._output / "curves.png")
+        if self._best_dice is None or mean > self._best_dice:
+            self._best_dice, self._best_step = mean, self._step
+            write_weights(self._average.state, self._output / "model.safetensors")
+
+    def _write_checkpoint(self) -> None:
+        checkpoint = Checkpoint(
+            step=self._step,
+            network=self._network.state_dict(),
+            average=self._average.state,
+            optimizer=self._optimizer.state_dict(),
+            lr_scheduler={
+                key: value
+                for key, value in self._lr_scheduler.state_dict().items()
+                if isinstance(value, int | float | bool | list)
+            },
+            random_state=torch.get_rng_state(),
+            best_dice=self._best_dice,
+            best_step=self._best_step,
+            elapsed_s=self._elapsed_s,
+            fingerprint=self._fingerprint,
+        )
+        write_checkpoint(checkpoint, self._checkpoint_path)
+
+
+def _check_agreement(bundle: Bundle, manifest: DataManifest) -> None:
+    """Labels by name and value, channels by name: a wrong order trains without an error and is never right."""
+    ours = [(label.index, label.name) for label in bundle.label_table]
+    theirs = [(label.index, label.name) for label in manifest.label_table]
+    if ours != theirs:
+        raise BundleError(f"bundle {bundle.name} has labels {ours}, {manifest.name} has {theirs}: both must agree.")
+    wanted = [channel.name for channel in bundle.channels]
+    given = [channel.name for channel in manifest.channels]
+    if wanted != given:
+        raise BundleError(
+            f"bundle {bundle.name} takes channels {wanted}, {manifest.name} has {given}: both must agree."
+        )
+
+
+@contextmanager
+def _deterministic(seed: int) -> Iterator[None]:
+    """Training owns the process's random state and kernels; what was set before is put back afterwards."""
+    before = torch.are_deterministic_algorithms_enabled()
+    state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.set_rng_state(state)

@@ -1,0 +1,43 @@
+"""The numbers of one training, from the ``training`` section of a bundle's ``train.yaml``."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import yaml
+from pydantic import Field
+
+from medseg.bundle import Bundle, parse_settings
+from medseg.errors import SettingsError
+from medseg.settings import Settings
+
+__all__ = ["TrainingSettings", "with_settings"]
+
+
+class TrainingSettings(Settings):
+    """How long, how much at a time, and how often the state is looked at and kept."""
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    seed: int = Field(ge=0, lt=2**31)
+    ema_decay: float = Field(ge=0, lt=1)
+    """Share of the running average that each step keeps; 0 validates and keeps the raw weights."""
+    gradient_clip_norm: float = Field(gt=0)
+    validate_every: int = Field(ge=1)
+    checkpoint_every: int = Field(ge=1)
+
+
+def with_settings(bundle: Bundle, overrides: Sequence[str]) -> Bundle:
+    """The bundle with numbers of its ``training`` section replaced, each written as ``key=value``.
+
+    Raises:
+        SettingsError: an override is not of that form, or names no training setting.
+    """
+    section = dict(parse_settings(bundle, "training"))
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or key not in TrainingSettings.model_fields:
+            known = ", ".join(TrainingSettings.model_fields)
+            raise SettingsError(f"--set {override}: expected key=value with one of {known}.")
+        section[key] = yaml.safe_load(value)
+    TrainingSettings.from_mapping(section, source="--set")
+    return replace(bundle, config={**bundle.config, "training": section})
