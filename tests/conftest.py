@@ -8,6 +8,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+REQUIRE = "MEDSEG_REQUIRE_DATA"
+"""Set by continuous integration where real scans are at hand: a test of them that was skipped is then a failure."""
+
 BESIDE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -44,3 +47,20 @@ def write_scan() -> Callable[..., Path]:
         return path
 
     return write
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever uses real scans or golden values says so by its marker, without being told."""
+    for item in items:
+        if {"test_data", "test_golden"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.realdata)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """A skipped test of real scans fails where the scans were promised."""
+    report = yield
+    if report.skipped and os.environ.get(REQUIRE) and item.get_closest_marker("realdata"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} needs real scans, was skipped, and {REQUIRE} is set: {report.longrepr}"
+    return report

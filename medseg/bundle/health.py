@@ -51,7 +51,9 @@ def examine() -> list[Finding]:
 def _python() -> Finding:
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     is_supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    return Finding("Python", "well" if is_supported else "low", found, "" if is_supported else "use Python 3.11 to 3.13")
+    return Finding(
+        "Python", "well" if is_supported else "low", found, "" if is_supported else "use Python 3.11 to 3.13"
+    )
 
 
 def _packages() -> list[Finding]:

@@ -47,7 +47,9 @@ def network_data_format(bundle: Bundle) -> dict[str, Any]:
 
 def differences(bundle: Bundle) -> list[str]:
     """Where ``metadata.json`` says something else than ``inference.yaml``, one line each; none is well."""
-    return _differences(bundle.metadata.get("network_data_format", {}), network_data_format(bundle), "network_data_format")
+    return _differences(
+        bundle.metadata.get("network_data_format", {}), network_data_format(bundle), "network_data_format"
+    )
 
 
 def _differences(found: Any, expected: Any, place: str) -> list[str]:

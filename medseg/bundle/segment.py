@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from monai.data import MetaTensor
@@ -19,7 +19,7 @@ from medseg.bundle.load import Bundle, load_bundle, sha256_of
 from medseg.bundle.outputs import OutputPaths
 from medseg.errors import CaseError
 from medseg.inference import Segmenter, Stages
-from medseg.io import CaseFiles, ChannelSpec, FailedCase, Scan, read_case, resolve_cases, write_labels
+from medseg.io import CaseFiles, FailedCase, Scan, read_case, resolve_cases, write_labels
 from medseg.record import (
     InputChannel,
     OutputGrid,
@@ -34,7 +34,7 @@ from medseg.segmentation import Segmentation
 
 __all__ = ["CaseResult", "Runner", "segment"]
 
-ScanInput = str | Path | Sequence[str | Path] | MetaTensor
+ScanInput: TypeAlias = str | Path | Sequence[str | Path] | MetaTensor
 
 EXTENT_FACTOR = 2
 """A scan this many times longer than the longest of the training data draws a warning."""
@@ -120,9 +120,7 @@ class Runner:
         return RunRecord(
             case_id=scan.case_id,
             started_utc=datetime.now(UTC) - timedelta(seconds=sum(stage_s.values())),
-            bundle=UsedBundle(
-                name=self.bundle.name, version=self.bundle.version, weights_sha256=self._weights_sha256
-            ),
+            bundle=UsedBundle(name=self.bundle.name, version=self.bundle.version, weights_sha256=self._weights_sha256),
             input_sha256=scan.sha256,
             channels=tuple(InputChannel(name=name) for name in self.segmenter.channel_names),
             output_grid=OutputGrid.of(scan.geometry),

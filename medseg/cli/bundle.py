@@ -26,8 +26,17 @@ def list_bundles(ctx: typer.Context) -> None:
 
     bundles = [load_bundle(folder) for folder in find_bundles().values()]
     if options.json:
-        print_json([{"name": entry.name, "version": entry.version, "task": entry.metadata.get("task"),
-                     "has_weights": entry.weights_path.is_file()} for entry in bundles])
+        print_json(
+            [
+                {
+                    "name": entry.name,
+                    "version": entry.version,
+                    "task": entry.metadata.get("task"),
+                    "has_weights": entry.weights_path.is_file(),
+                }
+                for entry in bundles
+            ]
+        )
         return
     table = Table("name", "version", "task", "weights")
     for entry in bundles:

@@ -38,7 +38,9 @@ def _template(output: Path, device: str, options: GlobalOptions) -> None:
     except ModuleNotFoundError as error:
         if error.name != "nilearn":
             raise
-        raise SettingsError("the brain template comes with nilearn, which is missing: pip install 'medseg[demo]'.") from error
+        raise SettingsError(
+            "the brain template comes with nilearn, which is missing: pip install 'medseg[demo]'."
+        ) from error
     from medseg.bundle import Runner, choose_device, load_bundle
     from medseg.cli.cohort import shown_stages
     from medseg.inference import keep_freed_memory
@@ -49,7 +51,9 @@ def _template(output: Path, device: str, options: GlobalOptions) -> None:
         runner = Runner(load_bundle(BUNDLE), device=choose_device(device))
         result = run_demo(runner, output, overwrite=True, stages=shown_stages(progress, "demo"))
     if options.json:
-        sides = {side.name: {"volume_ml": round(side.volume_ml, 3), "plausible": side.is_plausible} for side in result.sides}
+        sides = {
+            side.name: {"volume_ml": round(side.volume_ml, 3), "plausible": side.is_plausible} for side in result.sides
+        }
         files = [str(path) for path in (result.scan, *result.files.all)]
         print_json({"sides": sides, "segmentation": result.segmentation.summary(), "files": files})
         return
@@ -62,7 +66,9 @@ def _template(output: Path, device: str, options: GlobalOptions) -> None:
         "on both sides, below the ventricles.",
         markup=False,
     )
-    messages.print(f"Lay {result.files.labels.name} over {result.scan.name} in any viewer to walk through it.", markup=False)
+    messages.print(
+        f"Lay {result.files.labels.name} over {result.scan.name} in any viewer to walk through it.", markup=False
+    )
 
 
 def _downloaded_case(output: Path, device: str, options: GlobalOptions) -> None:

@@ -3,8 +3,10 @@
 Nothing heavy is imported here or at the top of a command's file, so that ``medseg --help`` answers at once.
 """
 
+import logging
 import sys
 import traceback
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -69,6 +71,8 @@ def global_options(
     ] = False,
 ) -> None:
     """Keep the global options for the command."""
+    if not debug:
+        _quieten_libraries()
     ctx.obj = GlobalOptions(json=json, quiet=quiet, debug=debug)
 
 
@@ -95,6 +99,13 @@ def run(arguments: list[str] | None = None) -> None:
     except Exception as error:  # noqa: BLE001  the last line of defence: a person gets one line, not a trace
         _explain(error, debug=debug)
         sys.exit(1)
+
+
+def _quieten_libraries() -> None:
+    """Warnings of libraries are for developers: what a person must know, medseg says itself."""
+    warnings.simplefilter("ignore")
+    for name in ("monai", "nibabel", "pydicom", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _explain(error: Exception, *, debug: bool) -> None:

@@ -24,7 +24,9 @@ def segment(
     ctx: typer.Context,
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="Scans, folders of scans, DICOM folders, or CHANNEL=PATH for one case."),
+        typer.Argument(
+            metavar="INPUT...", help="Scans, folders of scans, DICOM folders, or CHANNEL=PATH for one case."
+        ),
     ],
     bundle: Annotated[str, typer.Option(help="Name or folder of the model; see: medseg bundle list.")],
     output: Annotated[Path, typer.Option(help="A label file (.nii.gz, .nrrd, .seg.nrrd, .mha) or a folder.")],
@@ -70,31 +72,24 @@ def report_outcome(outcome: CohortOutcome, *, unresolved: Sequence[FailedCase], 
 
 
 def show_results(results: Sequence[CaseResult]) -> None:
-    """A table of volumes, and where the results lie."""
-    from rich.table import Table
-
-    if not results:
-        return
-    table = Table("case", *(f"{label.name} (mL)" for label in results[0].segmentation.label_table), "seconds", "labels")
+    """The volumes found in each case, and where the labels lie."""
     for result in results:
-        volumes = [f"{entry['volume_ml']:.2f}" for entry in result.segmentation.summary()["labels"]]
-        table.add_row(result.case_id, *volumes, f"{result.seconds:.1f}", str(result.files.labels))
-    messages.print(table)
-    for result in results:
+        volumes = ", ".join(
+            f"{entry['name']} {entry['volume_ml']:.2f} mL" for entry in result.segmentation.summary()["labels"]
+        )
+        messages.print(f"{result.case_id}: {volumes} ({result.seconds:.1f} s)", markup=False)
         for warning in result.warnings:
-            messages.print(f"{result.case_id}: warning: {warning}", style="yellow", markup=False)
-    messages.print("Beside each label file lie its run record (.json), picture (.png) and _statistics.json.")
+            messages.print(f"  warning: {warning}", style="yellow", markup=False)
+        messages.print(f"  {result.files.labels}", markup=False)
+    if results:
+        messages.print("Beside each label file lie its run record (.json), picture (.png) and _statistics.json.")
 
 
 def _show_channels(cases: Sequence[CaseFiles]) -> None:
     """Which file is which channel: a wrong order gives plausible and wrong labels, so it is said before the run."""
-    from rich.table import Table
-
-    table = Table("case", "channel", "file")
     for case in cases:
-        for channel, name in case.table():
-            table.add_row(case.case_id, channel, name)
-    messages.print(table)
+        table = ", ".join(f"{channel} = {name}" for channel, name in case.table())
+        messages.print(f"{case.case_id}: {table}", markup=False)
 
 
 def _failure_json(failure: FailedCase) -> dict[str, Any]:

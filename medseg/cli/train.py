@@ -23,7 +23,9 @@ def train(
             help="Where the data set lies: its folder, or the folder around it. By default beside the manifest.",
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the output folder.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in the output folder.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Override a number of the recipe, for example --set steps=200.")

@@ -94,7 +94,9 @@ def _extract(archive: Path, member: str, target: Path, *, sha256: str) -> None:
                 with temporary.open("wb") as stream:
                     shutil.copyfileobj(source, stream)
                 if not _has_hash(temporary, sha256):
-                    raise DownloadError(f"{member} in {archive.name} is not the file the manifest describes: fetch it again.")
+                    raise DownloadError(
+                        f"{member} in {archive.name} is not the file the manifest describes: fetch it again."
+                    )
     except (tarfile.TarError, KeyError) as error:
         raise DownloadError(f"{archive.name} has no readable {member}: delete it and fetch it again.") from error
 

@@ -13,7 +13,7 @@ READERS = (LoadImage, LoadImaged)
 
 
 def preprocess(image: MetaTensor, preprocessing: Compose) -> MetaTensor:
-    """An image (C, I, J, K) as read → the image on the network's grid, through a bundle's transforms less its reader."""
+    """An image (C, I, J, K) as read, on the network's grid: through a bundle's transforms, less its reader."""
     data = {"image": image}
     for transform in preprocessing.transforms:
         if not isinstance(transform, READERS):

@@ -32,7 +32,6 @@ def resolve_cases(inputs: Sequence[str | Path], *, channels: Sequence[ChannelSpe
 
     Raises:
         CaseError: an input does not resolve or is ambiguous, or two cases have the same case id.
-        ImageError: the header of a file typed cannot be read.
     """
     vocabulary = ChannelVocabulary(channels)
     cases: list[CaseFiles | FailedCase] = []

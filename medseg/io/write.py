@@ -173,6 +173,7 @@ def _segment_fields(labels: NDArray[np.uint8], table: LabelTable) -> list[tuple[
     fields = [
         ("Segmentation_ContainedRepresentationNames", "Binary labelmap|"),
         ("Segmentation_MasterRepresentation", "Binary labelmap"),
+        ("Segmentation_SourceRepresentation", "Binary labelmap"),  # the key above, as newer Slicers call it
         ("Segmentation_ReferenceImageExtentOffset", "0 0 0"),
     ]
     for number, label in enumerate(table):

@@ -137,7 +137,7 @@ class DFormer(nn.Module):
     ``variant="released"`` these are its own too:
 
     - a whole map is one group when its *second axis* is shorter than the group's; otherwise, when it has no
-      more tokens than a group (equal at all published sizes);
+      more tokens than a group (the same at 64×128×128);
     - padding along the first axis alone takes part in global attention; otherwise it is masked.
 
     Args:

@@ -46,7 +46,7 @@ def _as_json(value: Any) -> Any:
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Utc = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
 Seconds = Annotated[FiniteFloat, Field(ge=0)]
-PlainValues = Annotated[dict[str, JsonValue], BeforeValidator(_as_json)]
+PlainValues = Annotated[Mapping[str, JsonValue], BeforeValidator(_as_json)]
 
 
 class UsedBundle(Settings):
@@ -148,7 +148,7 @@ def write_record(path: Path, record: RunRecord, *, input_paths: Iterable[Path], 
     """
     redactor = PathRedactor(input_paths)
     values: Mapping[str, Any] = record.model_dump(mode="json") | {
-        "settings": redactor.value(record.settings),
+        "settings": redactor.value(dict(record.settings)),
         "warnings": [redactor.text(warning) for warning in record.warnings],
     }
     text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)

@@ -43,7 +43,7 @@ class Canvas:
     @classmethod
     def blank(cls, *, width: int, height: int) -> "Canvas":
         """A dark canvas with nothing on it."""
-        figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=BACKGROUND, layout="none")
+        figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=BACKGROUND)
         FigureCanvasAgg(figure)
         return cls(figure, width, height)
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 __all__ = ["PanelBox", "Row", "fit_scale", "lay_out_row", "nice_length_mm"]
 
-SIDE_PX = 24
-ABOVE_PX = 46
-BELOW_PX = 24
+SIDE_PX = 28
+ABOVE_PX = 52
+BELOW_PX = 28
 SCALE_BAR_PX = 34
 SMALLEST_CELL_PX = 130
 """The name of a plane above a thin panel needs as much."""

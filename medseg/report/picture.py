@@ -16,11 +16,12 @@ from monai.data import MetaTensor
 from medseg.atomic import atomic_write
 from medseg.geometry import Geometry
 from medseg.labels import LabelTable
+from medseg.report.boxes import Box
 from medseg.report.canvas import BRIGHT, DIM, PLAIN, POINTS_PER_PX, Canvas, shorten
 from medseg.report.layout import SIDE_PX, PanelBox, Row, fit_scale, lay_out_row, nice_length_mm
 from medseg.report.legend import LegendLine, legend_lines
 from medseg.report.outlines import outline_layer
-from medseg.report.planes import Box, Display, View, best_slices, display_of, grey_window
+from medseg.report.planes import Display, View, best_slices, display_of, grey_window
 from medseg.report.statistics import label_statistics
 from medseg.segmentation import Segmentation
 
@@ -38,14 +39,15 @@ LEGEND_VOLUME_PX = 80
 LEGEND_MARK_PX = 10
 SWATCH_PX = 13
 SHORTEST_SCALE_BAR_PX = 30
-TICK_PX = 5
+TICK_PX = 6
+LETTER_PX = 16
 
 GREY = "gray"
 
-WORTHWHILE_ENLARGEMENT = 1.5
+WORTHWHILE_ENLARGEMENT = 1.4
 """Below this a second row would repeat the first."""
 
-CROP_MARGIN_SHARE = 0.25
+CROP_MARGIN_SHARE = 0.12
 CROP_MARGIN_VOXELS = 6
 """Around the labels of an enlarged plane: enough of the surroundings to judge an outline."""
 
@@ -104,7 +106,7 @@ def write_picture(
     """
     figure = draw_segmentation(image, segmentation, case_id=case_id, bundle_name=bundle_name)
     with atomic_write(path, overwrite=overwrite) as temporary:
-        FigureCanvasAgg(figure).print_png(temporary, metadata={"Software": None})
+        FigureCanvasAgg(figure).print_png(temporary, metadata={"Software": None})  # type: ignore[no-untyped-call]
 
 
 def _rows(display: Display) -> list[tuple[Box, Row]]:
@@ -127,7 +129,8 @@ def _row(display: Display, box: Box, *, top: int) -> Row:
 
 
 def _side_mm(display: Display, box: Box, axis: int) -> float:
-    return (box[axis].stop - box[axis].start) * display.spacing_mm[axis]
+    voxels: int = box[axis].stop - box[axis].start
+    return voxels * display.spacing_mm[axis]
 
 
 def _draw_row(canvas: Canvas, scene: Scene, box: Box, row: Row, *, frame: Box | None) -> None:
@@ -179,13 +182,12 @@ def _draw_surroundings(canvas: Canvas, scene: Scene, view: View, panel: PanelBox
     right, bottom = panel.left + panel.width, panel.top + panel.height
     middle_x, middle_y = panel.left + panel.width / 2, panel.top + panel.height / 2
     slice_name = scene.display.stored_slice(view, scene.slices[view.normal])
-    canvas.text(view.name, left=panel.left, top=panel.top - 34, color=BRIGHT, va="center")
-    canvas.text(slice_name, left=panel.left + 9 * len(view.name) + 4, top=panel.top - 34, size=12, color=DIM)
+    canvas.text(f"{view.name}  {slice_name}", left=panel.left, top=panel.top - 38)
     for letter, x, y in (
-        (view.left, panel.left - 12, middle_y),
-        (view.right, right + 12, middle_y),
-        (view.top, middle_x, panel.top - 12),
-        (view.bottom, middle_x, bottom + 12),
+        (view.left, panel.left - LETTER_PX, middle_y),
+        (view.right, right + LETTER_PX, middle_y),
+        (view.top, middle_x, panel.top - LETTER_PX),
+        (view.bottom, middle_x, bottom + LETTER_PX),
     ):
         canvas.text(letter, left=x, top=y, size=14, color=PLAIN, ha="center", weight="bold")
     x = panel.left + _position(scene, view.columns, box) * panel.width
@@ -198,7 +200,8 @@ def _draw_surroundings(canvas: Canvas, scene: Scene, view: View, panel: PanelBox
 
 def _position(scene: Scene, axis: int, box: Box) -> float:
     """Where the middle of the shown slice lies along one side of the box, from 0 to 1."""
-    return (scene.slices[axis] + 0.5 - box[axis].start) / (box[axis].stop - box[axis].start)
+    start, stop = int(box[axis].start), int(box[axis].stop)
+    return (scene.slices[axis] + 0.5 - start) / (stop - start)
 
 
 def _labels_in_planes(scene: Scene) -> frozenset[int]:
@@ -243,7 +246,11 @@ def _draw_footer(
 ) -> None:
     """What a reader must know to read the picture."""
     black, white = grey_range
-    remarks = [f"Radiological display: right is on the left. Grey from {black:.4g} to {white:.4g}."]
+    remarks = [
+        "Radiological display: right is on the left.",
+        f"Grey from {black:.4g} to {white:.4g}.",
+        "i, j, k: slice in the file, from 0.",
+    ]
     if geometry.is_oblique:
         remarks.append("Oblique scan: letters name the nearest direction.")
     if any(line.color is not None and not line.is_in_planes for line in lines):

@@ -11,14 +11,11 @@ import numpy as np
 from einops import rearrange
 from monai.data import MetaTensor
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from medseg.report.boxes import Box, areas_along, label_boxes
 from medseg.segmentation import Segmentation
 
-__all__ = ["VIEWS", "Box", "Display", "View", "best_slices", "display_of", "grey_window"]
-
-Box = tuple[slice, slice, slice]
-"""Voxels of the display's three axes, from the first to before the last."""
+__all__ = ["VIEWS", "Display", "View", "best_slices", "display_of", "grey_window"]
 
 DISPLAY_AXCODES = "LPI"
 """Indices that grow towards left, posterior and inferior: columns go right and rows go down without a flip."""
@@ -74,8 +71,7 @@ class Display:
     @property
     def whole(self) -> Box:
         """The box of all voxels."""
-        i, j, k = self.image.shape
-        return slice(0, i), slice(0, j), slice(0, k)
+        return tuple(slice(0, size) for size in self.image.shape)
 
     def views(self) -> tuple[View, ...]:
         """The planes worth showing: a single slice has one, since the two across it would be lines."""
@@ -101,17 +97,15 @@ class Display:
 
     def label_box(self, *, margin_share: float, margin_voxels: int) -> Box | None:
         """The voxels around all labels with a margin on every side, or None where nothing is labelled."""
+        boxes = label_boxes(self.labels).values()
+        if not boxes:
+            return None
         sides = []
         for axis, size in enumerate(self.labels.shape):
-            others = tuple(other for other in range(3) if other != axis)
-            occupied = np.flatnonzero(self.labels.any(axis=others))
-            if not len(occupied):
-                return None
-            first, last = int(occupied[0]), int(occupied[-1])
-            margin = max(round((last - first + 1) * margin_share), margin_voxels)
-            sides.append(slice(max(first - margin, 0), min(last + margin + 1, size)))
-        i, j, k = sides
-        return i, j, k
+            first, end = min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)
+            margin = max(round((end - first) * margin_share), margin_voxels)
+            sides.append(slice(max(first - margin, 0), min(end + margin, size)))
+        return tuple(sides)
 
 
 def display_of(image: MetaTensor, segmentation: Segmentation) -> Display:
@@ -139,15 +133,12 @@ def best_slices(labels: NDArray[np.uint8]) -> tuple[int, int, int]:
     one label this is the slice of its largest area.
     """
     scores = [np.zeros(size) for size in labels.shape]
-    for index, box in enumerate(ndimage.find_objects(labels), start=1):
-        if box is None:
-            continue
-        mask = labels[box] == index
+    for value, box in label_boxes(labels).items():
+        mask = labels[box] == value
         weight = float(np.cbrt(np.count_nonzero(mask)))
         for axis, side in enumerate(box):
-            others = tuple(other for other in range(3) if other != axis)
-            area = mask.sum(axis=others)
-            scores[axis][side] += weight * area / area.max()
+            areas = areas_along(mask, axis)
+            scores[axis][side] += weight * areas / areas.max()
     i, j, k = (_middle_of_best(score) for score in scores)
     return i, j, k
 

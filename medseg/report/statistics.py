@@ -13,18 +13,15 @@ import nibabel as nib
 import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medseg.atomic import atomic_write
 from medseg.errors import DataError, GeometryError, ImageError
 from medseg.geometry import Geometry, geometry_of
 from medseg.labels import Label
+from medseg.report.boxes import Box, areas_along, label_boxes
 from medseg.segmentation import Segmentation
 
 __all__ = ["LabelStatistics", "label_statistics", "write_statistics"]
-
-Box = tuple[slice, ...]
-"""The voxels i, j, k from the first to the last of a label."""
 
 SCHEMA_VERSION = 1
 """Raised whenever a key of the file changes its name or meaning."""
@@ -101,8 +98,7 @@ def write_statistics(path: Path, statistics: Sequence[LabelStatistics], *, case_
 
 
 def _boxes_of_labels(segmentation: Segmentation) -> dict[int, Box]:
-    found = ndimage.find_objects(segmentation.labels)
-    boxes = {index: box for index, box in enumerate(found, start=1) if box is not None}
+    boxes = label_boxes(segmentation.labels)
     unknown = sorted(boxes.keys() - {label.index for label in segmentation.label_table})
     if unknown:
         table = ", ".join(f"{label.index} {label.name}" for label in segmentation.label_table)
@@ -158,8 +154,7 @@ def _centroid_mm(mask: NDArray[np.bool_], box: Box, geometry: Geometry) -> tuple
     """The mean voxel centre; from the counts along each axis, so that no list of coordinates is needed."""
     centre = [1.0, 1.0, 1.0, 1.0]
     for axis, side in enumerate(box):
-        others = tuple(other for other in range(3) if other != axis)
-        centre[axis] = float(np.average(np.arange(side.start, side.stop), weights=mask.sum(axis=others)))
+        centre[axis] = float(np.average(np.arange(side.start, side.stop), weights=areas_along(mask, axis)))
     x, y, z = (float(value) for value in (geometry.affine @ centre)[:3])
     return x, y, z
 

@@ -10,15 +10,11 @@ Out: the same tensors under our names.
     final, loss1, loss2                    → head, deep_head, middle_head
 """
 
-from collections.abc import Callable, Mapping
-from math import isqrt
+from collections.abc import Mapping
 from typing import Any, Final
 
-import torch
 from torch import Tensor
 
-from medseg.networks.blocks import relative_position_index
-from medseg.networks.blocks.windows import mask_groups, shift_mask, window_places
 from medseg.networks.checkpoints.adapt import (
     kernel_for_channels,
     patch_kernel_for_size,
@@ -26,7 +22,8 @@ from medseg.networks.checkpoints.adapt import (
     table_window,
 )
 from medseg.networks.checkpoints.release import read_settings
-from medseg.networks.checkpoints.report import RenamedState, check_derived, rename_keys
+from medseg.networks.checkpoints.report import RenamedState, rename_keys
+from medseg.networks.checkpoints.swin import index_check, mask_check
 from medseg.networks.ds_transunet import COARSE_PATCH, FINE_PATCH, LEVELS, DSTransUNetConfig
 
 __all__ = [
@@ -62,8 +59,6 @@ ENCODER_RENAMES: Final = [
     (r"\.mlp\.fc([12])\.", r".mlp.linear\1."),
 ]
 """Names inside a Swin encoder, in the authors' files and in Microsoft's."""
-
-CPU: Final = torch.device("cpu")
 
 
 def config_from_release(config: Mapping[str, Any]) -> DSTransUNetConfig:
@@ -118,8 +113,8 @@ def rename(state: Mapping[str, Tensor], config: DSTransUNetConfig) -> RenamedSta
         (r"^loss2\.0\.", "middle_head."),
     ]
     derived = {
-        r"^encoder2?\..*\.relative_position_index$": _index_check(config.attn_window),
-        r"^layer\d\..*\.relative_position_index$": _index_check(config.decoder_attn_window),
+        r"^encoder2?\..*\.relative_position_index$": index_check(config.attn_window),
+        r"^layer\d\..*\.relative_position_index$": index_check(config.decoder_attn_window),
     }
     return rename_keys(state, renames, derived=derived)
 
@@ -174,7 +169,7 @@ def _rename_classifier(
         adapted,
         [(r"^", f"{encoder}."), *ENCODER_RENAMES],
         unused=unused,
-        derived={r"\.relative_position_index$": _index_check(window), r"\.attn_mask$": _mask_check(window)},
+        derived={r"\.relative_position_index$": index_check(window), r"\.attn_mask$": mask_check(window)},
         scope=tuple(scope),
     )
 
@@ -192,24 +187,3 @@ def _fusion_renames(*, theirs: str, ours: str) -> list[tuple[str, str]]:
         (rf"{layer}1\.fn\.net\.0\.", f".{ours}_layer.mlp.linear1."),
         (rf"{layer}1\.fn\.net\.3\.", f".{ours}_layer.mlp.linear2."),
     ]
-
-
-def _index_check(window: int) -> Callable[[str, Tensor], None]:
-    def check(key: str, found: Tensor) -> None:
-        check_derived(key, found, relative_position_index((window, window), device=CPU))
-
-    return check
-
-
-def _mask_check(window: int) -> Callable[[str, Tensor], None]:
-    """Masks of shifted windows, (windows, N, N), on the square map they were made for."""
-
-    def check(key: str, found: Tensor) -> None:
-        grid, shift = (isqrt(found.shape[0]),) * 2, (window // 2,) * 2
-        groups = [
-            shift_mask((window, window), shift, is_last, device=CPU, dtype=found.dtype).expand(count, -1, -1)
-            for is_last, count in mask_groups(grid, shift)
-        ]
-        check_derived(key, found, torch.cat(groups).index_select(0, window_places(grid, shift, device=CPU)))
-
-    return check
