@@ -15,7 +15,7 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from medseg.errors import GeometryError
+from medseg.errors import GeometryError, ImageError
 
 __all__ = ["Geometry", "Interpolation", "geometry_of", "resample_onto", "resample_volume"]
 
@@ -28,8 +28,11 @@ EDGE_VOXELS = 0.5 + SNAP_VOXELS
 OBLIQUE_COSINE = 1e-4
 """Direction cosines above this off the main axis make a grid oblique (0.006 degrees)."""
 
-BLOCK_POINTS = 4_000_000
-"""Points sampled at a time on the oblique path; bounds the coordinates to about 50 MB."""
+SINGULAR = 1e-6
+"""Axes that span less than this share of a box of their lengths lie in one plane, to the precision of a header."""
+
+BLOCK_POINTS = 500_000
+"""Points sampled at a time on the oblique path; bounds coordinates and neighbours to about 100 MB."""
 
 
 class Interpolation(Enum):
@@ -57,7 +60,7 @@ class Geometry:
         object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise GeometryError(f"shape {self.shape} found: three axes with at least one voxel each were expected.")
-        if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or not _spans_space(affine[:3, :3]):
             raise GeometryError(
                 "the affine does not place voxels in space (not finite, or two axes coincide): "
                 "an invertible 4×4 matrix was expected. Repair the header, for example from the original DICOM."
@@ -121,6 +124,7 @@ def resample_onto(
         outside: the value beyond the scan; absent, the image's minimum.
     Raises:
         GeometryError: the two boxes do not overlap in millimetres.
+        ImageError: whole numbers cannot be interpolated linearly, or cannot hold ``outside``.
     """
     source = geometry_of(image)
     fill = float(image.min()) if outside is None else outside
@@ -130,7 +134,9 @@ def resample_onto(
             for channel in image.as_tensor()
         ]
     )
-    return MetaTensor(values, affine=torch.from_numpy(target.affine.copy()), meta=dict(image.meta))
+    result = MetaTensor(values, meta=dict(image.meta))
+    result.affine = torch.from_numpy(target.affine.copy())
+    return result
 
 
 def resample_volume(
@@ -140,12 +146,34 @@ def resample_volume(
 
     Where the axes of both grids are parallel each axis is interpolated by itself, which is exact for
     flips, permutations, crops and pads; otherwise points are sampled in blocks of slices.
+
+    Raises:
+        GeometryError: the two boxes do not overlap in millimetres.
+        ImageError: whole numbers cannot be interpolated linearly, or cannot hold ``outside``.
     """
+    _check_values(volume.dtype, interpolation, outside)
     index_map = np.linalg.inv(source.affine) @ target.affine  # target index → source index
     axes = _parallel_axes(index_map, target.shape)
     if axes is None:
         return _sample_oblique(volume, index_map, target, interpolation=interpolation, outside=outside)
     return _sample_parallel(volume, index_map, axes, target, interpolation=interpolation, outside=outside)
+
+
+def _spans_space(directions: NDArray[np.float64]) -> bool:
+    """Whether three axes lie in no common plane, whatever their lengths: voxels may measure a micrometre."""
+    lengths = np.linalg.norm(directions, axis=0)
+    return bool(lengths.min() > 0 and abs(np.linalg.det(directions / lengths)) > SINGULAR)
+
+
+def _check_values(dtype: torch.dtype, interpolation: Interpolation, outside: float) -> None:
+    if dtype.is_floating_point:
+        return
+    if interpolation is Interpolation.LINEAR:
+        raise ImageError(
+            f"values of type {dtype} cannot be interpolated linearly: use NEAREST for labels, float32 for images."
+        )
+    if torch.tensor(outside).to(dtype).item() != outside:
+        raise ImageError(f"the value {outside:g} outside the image does not fit into {dtype}: choose one that does.")
 
 
 def _parallel_axes(index_map: NDArray[np.float64], shape: tuple[int, int, int]) -> tuple[int, int, int] | None:

@@ -7,7 +7,7 @@ report asks for names, colours and coded concepts.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from medseg.settings import Settings
 
@@ -42,6 +42,11 @@ class LabelTable(Settings):
 
     labels: tuple[Label, ...] = Field(min_length=1)
 
+    @field_validator("labels")
+    @classmethod
+    def _in_order_of_index(cls, labels: tuple[Label, ...]) -> tuple[Label, ...]:
+        return tuple(sorted(labels, key=lambda label: label.index))
+
     @model_validator(mode="after")
     def _indices_and_names_are_unique(self) -> "LabelTable":
         for what in ("index", "name"):
@@ -53,8 +58,12 @@ class LabelTable(Settings):
 
     @classmethod
     def from_entries(cls, entries: Sequence[Mapping[str, Any]], *, source: str) -> "LabelTable":
-        """The table written as a list of mappings; ``source`` names the file in the error."""
-        return cls.from_mapping({"labels": sorted(entries, key=lambda entry: entry.get("index", 0))}, source=source)
+        """The table written as a list of mappings; ``source`` names the file in the error.
+
+        Raises:
+            SettingsError: an entry is wrong, or an index or name stands twice.
+        """
+        return cls.from_mapping({"labels": entries}, source=source)
 
     def __iter__(self) -> Iterator[Label]:  # type: ignore[override]  # a table is its labels, not its field names
         return iter(self.labels)

@@ -4,8 +4,9 @@ In: a mapping a person wrote. Out: a frozen object whose ranges have been checke
 that names the key, what was found and what is allowed.
 """
 
+import reprlib
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -20,15 +21,31 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any], *, source: str) -> Self:
-        """The settings in ``values``; ``source`` names where they stand (a file, an option) in the error."""
+    def from_mapping(cls, values: object, *, source: str) -> Self:
+        """The settings in ``values``; ``source`` names where they stand (a file, an option) in the error.
+
+        Raises:
+            SettingsError: ``values`` is no mapping, or a key or value in it is wrong.
+        """
+        if not isinstance(values, Mapping):
+            raise SettingsError(
+                f"{source}: {_short(values)} found: settings with the names {_known(cls)} were expected."
+            )
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"]) or "the whole section"
-            known = ", ".join(cls.model_fields)
             more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
             raise SettingsError(
-                f"{source}: {key}: {first['msg']}; found {first.get('input')!r}. Known settings: {known}.{more}"
+                f"{source}: {key}: {first['msg']}; found {_short(first['input'])}. Known settings: {_known(cls)}.{more}"
             ) from error
+
+
+def _known(cls: type[Settings]) -> str:
+    return ", ".join(cls.model_fields)
+
+
+def _short(value: object) -> str:
+    """What was found, in a few words: a whole file may stand where one value was expected."""
+    return " ".join(reprlib.repr(value).split())

@@ -1,14 +1,15 @@
 """From a bundle to a ``Segmenter``: its parts built on one device, its weights loaded, its road checked."""
 
 import torch
+from monai.bundle import ConfigParser
 from monai.transforms import Compose
 from torch import nn
 
 from medseg.bundle.load import Bundle, load_weights
-from medseg.errors import SettingsError
+from medseg.errors import BundleError, SettingsError
 from medseg.inference import Segmenter, label_postprocessing
 
-__all__ = ["build_network", "build_segmenter", "choose_device"]
+__all__ = ["build_network", "build_segmenter", "build_steps", "choose_device"]
 
 
 def choose_device(name: str) -> torch.device:
@@ -42,6 +43,18 @@ def build_network(bundle: Bundle, *, device: torch.device) -> nn.Module:
     return load_weights(network, bundle.weights_path).to(device).eval()
 
 
+def build_steps(bundle: Bundle, part: str, parser: ConfigParser) -> Compose:
+    """The transforms of ``preprocessing`` or ``postprocessing``.
+
+    Raises:
+        BundleError: they cannot be built, or are no ``Compose``.
+    """
+    steps = bundle.build(part, parser)
+    if not isinstance(steps, Compose):
+        raise BundleError(f"bundle {bundle.name}: {part!r} is a {type(steps).__name__}: MONAI's Compose was expected.")
+    return steps
+
+
 def build_segmenter(bundle: Bundle, *, device: torch.device) -> Segmenter:
     """The bundle, ready to segment on one device.
 
@@ -49,9 +62,9 @@ def build_segmenter(bundle: Bundle, *, device: torch.device) -> Segmenter:
         BundleError: a part is missing or cannot be built, or the weights are missing or do not fit.
     """
     parser = bundle.parser(device=device)
-    postprocessing = bundle.build("postprocessing", parser) if "postprocessing" in bundle.config else Compose([])
+    postprocessing = build_steps(bundle, "postprocessing", parser) if "postprocessing" in bundle.config else Compose([])
     return Segmenter(
-        preprocessing=bundle.build("preprocessing", parser),
+        preprocessing=build_steps(bundle, "preprocessing", parser),
         network=build_network(bundle, device=device),
         inferer=bundle.build("inferer", parser),
         postprocessing=label_postprocessing(postprocessing),

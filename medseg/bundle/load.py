@@ -7,12 +7,14 @@ demand by MONAI's ``ConfigParser``, so that medseg and MONAI's own tools run the
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
+from monai.bundle.utils import merge_kv
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -51,12 +53,17 @@ class Bundle:
     @property
     def label_table(self) -> LabelTable:
         """What the voxel values of its segmentations mean."""
-        return LabelTable.from_entries(self.config["labels"], source=f"{self.name}: labels")
+        return LabelTable.from_entries(self.entry("labels"), source=f"{self.name}: labels")
 
     @property
     def channels(self) -> tuple[Channel, ...]:
         """The image channels that the network takes, in order."""
-        return tuple(Channel.from_mapping(entry, source=f"{self.name}: channels") for entry in self.config["channels"])
+        entries = self.entry("channels")
+        if not isinstance(entries, list) or not entries:
+            raise BundleError(
+                f"bundle {self.name}: channels are {entries!r}: a list of name and modality was expected."
+            )
+        return tuple(Channel.from_mapping(entry, source=f"{self.name}: channels") for entry in entries)
 
     @property
     def channel_specs(self) -> tuple[ChannelSpec, ...]:
@@ -68,13 +75,30 @@ class Bundle:
         """Where the trained weights lie."""
         return self.folder / WEIGHTS_FILE
 
+    def entry(self, key: str) -> Any:
+        """One value of the configuration, as written.
+
+        Raises:
+            BundleError: the configuration has no such value.
+        """
+        if key not in self.config:
+            raise BundleError(f"bundle {self.name} has no {key!r} in its configuration: it is needed for this command.")
+        return self.config[key]
+
     def parser(self, *, device: torch.device | None = None) -> ConfigParser:
-        """A fresh parser over the configuration; each part is built once per parser."""
+        """A fresh parser over the configuration; each part is built once per parser.
+
+        Raises:
+            BundleError: an import, a reference or a macro in the configuration leads nowhere.
+        """
         overrides: dict[str, Any] = {"bundle_root": str(self.folder)}
         if device is not None:
             overrides["device"] = f"$torch.device('{device}')"
-        parser = ConfigParser({**self.config, **overrides})
-        parser.parse()
+        parser = ConfigParser(deepcopy({**self.config, **overrides}))  # parsing replaces relative ids in place
+        try:
+            parser.parse()
+        except Exception as error:  # references and macros are the bundle's own text, and fail in many ways
+            raise BundleError(f"bundle {self.name} cannot be parsed: {_one_line(_innermost(error))}") from error
         return parser
 
     def build(self, part: str, parser: ConfigParser) -> Any:
@@ -83,16 +107,12 @@ class Bundle:
         Raises:
             BundleError: the part is missing, or its constructor refused; the refusal's own words are kept.
         """
-        if part not in self.config:
-            raise BundleError(
-                f"bundle {self.name} has no {part!r} in its configuration: it is needed for this command."
-            )
+        self.entry(part)
         try:
             return parser.get_parsed_content(part)
         except Exception as error:  # MONAI wraps whatever the constructor raised in a RuntimeError
-            cause = _innermost(error)
             raise BundleError(
-                f"bundle {self.name}: {part!r} cannot be built: {type(cause).__name__}: {cause}"
+                f"bundle {self.name}: {part!r} cannot be built: {_one_line(_innermost(error))}"
             ) from error
 
 
@@ -118,10 +138,7 @@ def load_bundle(name_or_folder: str | Path, *, overlays: Sequence[str] = ()) -> 
         folder = known[str(name_or_folder)]
     folder = folder.resolve()
     files = [_config_file(folder, name) for name in ("inference", *overlays)]
-    config: dict[str, Any] = {}
-    for file in files:
-        config.update(_read_mapping(file))
-    return Bundle(folder=folder, config=config, metadata=_read_mapping(_config_file(folder, "metadata")))
+    return Bundle(folder=folder, config=_merged(files), metadata=_read_mapping(_config_file(folder, "metadata")))
 
 
 def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
@@ -183,14 +200,37 @@ def _config_file(folder: Path, name: str) -> Path:
     raise BundleError(f"{folder.name} has no configs/{name}.yaml or .json: it is not a complete MONAI bundle.")
 
 
+def _merged(files: Sequence[Path]) -> dict[str, Any]:
+    """The files laid over one another by MONAI's rules: ``network_def::dropout_rate`` replaces one nested value."""
+    merged = ConfigParser(config={})
+    for file in files:
+        for key, value in _read_mapping(file).items():
+            try:
+                merge_kv(merged, key, value)
+            except (KeyError, TypeError, ValueError, IndexError) as error:
+                raise BundleError(
+                    f"{file.name}: {key!r} fits nothing in the files before it: correct the key."
+                ) from error
+    config: dict[str, Any] = merged.get()
+    return config
+
+
 def _read_mapping(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text()) if path.suffix == ".json" else ConfigParser.load_config_file(path)
+        values = (
+            json.loads(path.read_text(encoding="utf-8"))
+            if path.suffix == ".json"
+            else ConfigParser.load_config_file(path)
+        )
     except Exception as error:  # yaml and json each raise their own kind; the file is at fault either way
         raise BundleError(f"{path.name} cannot be parsed: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise BundleError(f"{path.name} holds a {type(values).__name__}: a mapping of names to values was expected.")
     return values
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -19,7 +19,7 @@ def metadata_schema() -> dict[str, Any]:
 
 def network_data_format(bundle: Bundle) -> dict[str, Any]:
     """What goes into and comes out of the network, as MONAI's bundle specification writes it."""
-    roi_size = list(bundle.config["roi_size"])
+    roi_size = list(bundle.entry("roi_size"))
     image = {
         "type": "image",
         "format": "magnitude" if bundle.channels[0].modality == "MR" else "hounsfield",

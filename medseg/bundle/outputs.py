@@ -6,7 +6,7 @@ X.png                the picture
 X_statistics.json    voxels, millilitres, centroid of each label
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,7 @@ def plan_outputs(cases: Sequence[CaseFiles], output: Path, *, overwrite: bool) -
             )
         _make_folder(output)
         planned = {case.case_id: OutputPaths.beside(output / f"{case.case_id}{DEFAULT_SUFFIX}") for case in cases}
+    _refuse_same_name(planned)
     inputs = {channel.path.resolve() for case in cases for channel in case.channels}
     for paths in planned.values():
         if paths.labels.resolve() in inputs:
@@ -79,6 +80,16 @@ def _is_label_file(path: Path) -> bool:
 def _label_suffix(path: Path) -> str:
     longest_first = sorted(LABEL_SUFFIXES, key=len, reverse=True)
     return next((path.name[-len(end) :] for end in longest_first if path.name.lower().endswith(end)), path.suffix)
+
+
+def _refuse_same_name(planned: Mapping[str, OutputPaths]) -> None:
+    """Cases called ``x`` and ``x_statistics`` would both write ``x_statistics.json``."""
+    owner: dict[Path, str] = {}
+    for case_id, paths in planned.items():
+        for path in paths.all:
+            other = owner.setdefault(path, case_id)
+            if other != case_id:
+                raise OutputError(f"{path.name} would belong to {other} and to {case_id}: rename one of the two.")
 
 
 def _make_folder(folder: Path) -> None:

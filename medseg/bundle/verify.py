@@ -7,7 +7,7 @@ import jsonschema
 import torch
 from monai.bundle import ConfigParser
 
-from medseg.bundle.build import build_network
+from medseg.bundle.build import build_network, build_steps
 from medseg.bundle.load import Bundle
 from medseg.bundle.metadata import differences, metadata_schema
 from medseg.errors import BundleError, MedsegError
@@ -69,8 +69,10 @@ def _check_labels(bundle: Bundle) -> str:
 
 def _check_parts(bundle: Bundle) -> str:
     parser: ConfigParser = bundle.parser(device=torch.device("cpu"))
-    steps = {part: bundle.build(part, parser) for part in ("preprocessing", "inferer", "postprocessing")}
-    return f"{len(steps['preprocessing'].transforms)} steps before, {len(steps['postprocessing'].transforms)} after"
+    before = build_steps(bundle, "preprocessing", parser)
+    bundle.build("inferer", parser)
+    after = build_steps(bundle, "postprocessing", parser)
+    return f"{len(before.transforms)} steps before, {len(after.transforms)} after"
 
 
 def _check_weights(bundle: Bundle) -> str:
@@ -80,10 +82,15 @@ def _check_weights(bundle: Bundle) -> str:
 
 def _check_forward(bundle: Bundle) -> str:
     network = build_network(bundle, device=torch.device("cpu"))
-    window = torch.zeros(1, len(bundle.channels), *bundle.config["roi_size"])
-    with torch.inference_mode():
-        logits = network(window)
-    expected = (1, len(bundle.label_table) + 1, *bundle.config["roi_size"])
+    roi_size = bundle.entry("roi_size")
+    window = torch.zeros(1, len(bundle.channels), *roi_size)
+    try:
+        with torch.inference_mode():
+            logits = network(window)
+    except Exception as error:  # a network may refuse a window in any way; each is a finding
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BundleError(f"the network refuses one window {tuple(window.shape)}: {reason}") from error
+    expected = (1, len(bundle.label_table) + 1, *roi_size)
     if tuple(logits.shape) != expected:
         raise BundleError(f"the network gives {tuple(logits.shape)} for one window: {expected} was expected.")
     return "×".join(str(size) for size in expected)

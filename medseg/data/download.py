@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from medseg.atomic import atomic_write
 from medseg.data.manifest import DataManifest
-from medseg.errors import DataError, DownloadError
+from medseg.errors import DataError, DownloadError, OutputError
 
 __all__ = ["fetch_archive", "fetch_case"]
 
@@ -29,6 +29,7 @@ def fetch_case(
     Raises:
         DataError: the manifest has no such case or no public archive.
         DownloadError: the address cannot be reached, or a checksum is wrong.
+        OutputError: the folder cannot be written to.
     """
     if manifest.archive is None or case_id not in manifest.cases:
         raise DataError(f"{manifest.name} has no public archive, or no case {case_id!r}: choose another data set.")
@@ -54,16 +55,17 @@ def fetch_archive(url: str, target: Path, *, md5: str, on_bytes: OnBytes = lambd
 
     Raises:
         DownloadError: the address is not http(s) or cannot be reached, or the checksum is wrong; nothing is kept.
+        OutputError: the folder of ``target`` cannot be written to.
     """
     if not url.startswith(("https://", "http://")):
         raise DownloadError(f"{url} is no http or https address: correct it in the manifest.")
     if target.is_file() and _md5(target) == md5:
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent)
     with atomic_write(target, overwrite=True) as temporary:
         try:
             _transfer(url, temporary, on_bytes)
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
             reason = getattr(error, "reason", None) or error
             raise DownloadError(f"{url} cannot be fetched ({reason}): check the connection and try again.") from error
         found = _md5(temporary)
@@ -84,7 +86,7 @@ def _transfer(url: str, target: Path, on_bytes: OnBytes) -> None:
 
 def _extract(archive: Path, member: str, target: Path, *, sha256: str) -> None:
     """One member of a tar by its exact name: no path out of the archive is ever used."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent)
     try:
         with tarfile.open(archive) as tar:
             source = tar.extractfile(member)
@@ -97,8 +99,15 @@ def _extract(archive: Path, member: str, target: Path, *, sha256: str) -> None:
                     raise DownloadError(
                         f"{member} in {archive.name} is not the file the manifest describes: fetch it again."
                     )
-    except (tarfile.TarError, KeyError) as error:
+    except (tarfile.TarError, KeyError, EOFError) as error:
         raise DownloadError(f"{archive.name} has no readable {member}: delete it and fetch it again.") from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made ({error.strerror}): choose another folder.") from error
 
 
 def _has_hash(path: Path, sha256: str) -> bool:

@@ -7,10 +7,10 @@ never holds a path of anybody's machine: only patterns below the data set's own 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from medseg.data.shared_folder import shared_folder
 from medseg.errors import DataError
@@ -87,6 +87,25 @@ class DataManifest(Settings):
             raise ValueError(f"the splits name {unknown[0]!r}, which is not among the cases")
         return self
 
+    @model_validator(mode="after")
+    def _labels_are_a_table(self) -> "DataManifest":
+        try:
+            LabelTable(labels=self.labels)
+        except ValidationError as error:
+            raise ValueError(f"labels: {error.errors()[0]['msg']}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _patterns_name_case_and_channel_only(self) -> "DataManifest":
+        for pattern in (self.image, self.label):
+            try:
+                filled = pattern.format(case_id="case", channel="channel")
+            except (KeyError, IndexError, ValueError) as error:
+                raise ValueError(f"{pattern!r} may hold {{case_id}} and {{channel}} only, found {error}") from error
+            if "{case_id}" not in pattern or PurePosixPath(filled).is_absolute():
+                raise ValueError(f"{pattern!r} must hold {{case_id}} and lie below the data set's folder")
+        return self
+
     @property
     def label_table(self) -> LabelTable:
         """What each label value means."""
@@ -110,7 +129,7 @@ class DataManifest(Settings):
 
     def _folder_below(self, data_root: Path) -> Path:
         for folder in (data_root / self.folder, data_root):
-            if (folder / self.image).parent.is_dir():
+            if any(self._case(folder, case_id).images[0].parent.is_dir() for case_id in self.cases):
                 return folder
         source = f" It is published at {self.archive.url}." if self.archive else ""
         raise DataError(
@@ -140,6 +159,8 @@ def load_manifest(name_or_path: str | Path) -> DataManifest:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path.name} is not valid JSON ({error}): correct it at that place.") from error
+    except OSError as error:
+        raise DataError(f"{path.name} cannot be read ({error.strerror}): check its permissions.") from error
     return DataManifest.from_mapping(values, source=path.name)
 
 

@@ -6,6 +6,8 @@ from monai.inferers import Inferer
 from monai.transforms import Compose, LoadImage, LoadImaged
 from torch import nn
 
+from medseg.errors import RunError
+
 __all__ = ["predict_logits", "preprocess"]
 
 READERS = (LoadImage, LoadImaged)
@@ -14,7 +16,7 @@ READERS = (LoadImage, LoadImaged)
 
 def preprocess(image: MetaTensor, preprocessing: Compose) -> MetaTensor:
     """An image (C, I, J, K) as read, on the network's grid: through a bundle's transforms, less its reader."""
-    data = {"image": image}
+    data = {"image": image.clone()}  # MONAI 1.6.1: NormalizeIntensity(nonzero=True) writes into what it is given
     for transform in preprocessing.transforms:
         if not isinstance(transform, READERS):
             data = transform(data)
@@ -26,6 +28,14 @@ def predict_logits(image: MetaTensor, network: nn.Module, inferer: Inferer) -> M
     """The blended logits (L, I, J, K) float32 of a preprocessed image (C, I, J, K), on the image's grid.
 
     The network must be in evaluation mode; ``inferer`` cuts windows and blends them.
+
+    Raises:
+        RunError: the network gave values that are no numbers, which no label can be chosen from.
     """
-    logits = inferer(image.as_tensor()[None], network)
-    return MetaTensor(logits[0].float(), affine=image.affine)
+    logits = inferer(image.as_tensor()[None], network)[0].float()
+    if any(bool(channel.isnan().any()) for channel in logits):
+        raise RunError(
+            "the network gave values that are not numbers (NaN): the weights are damaged, or overflow on this device. "
+            "Verify the bundle, or try --device cpu."
+        )
+    return MetaTensor(logits, affine=image.affine)

@@ -80,5 +80,7 @@ class RestoreLabelsd(MapTransform):
             logits = MetaTensor(result[key], affine=image.affine)
             target = scan_geometry(image)
             labels = restore_labels(logits, target)[None]
-            result[key] = MetaTensor(labels, affine=torch.from_numpy(target.affine.copy()), meta=dict(image.meta))
+            placed = MetaTensor(labels, meta=dict(image.meta))
+            placed.affine = torch.from_numpy(target.affine.copy())
+            result[key] = placed
         return result

@@ -3,15 +3,16 @@
 The command line, the viewer and the label server all call a ``Segmenter``; none has inference code of its own.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.inferers import Inferer, SlidingWindowInferer
+from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
 from monai.transforms import Activationsd, AsDiscreted, Compose, Invertd, SaveImaged, Transform
+from monai.utils import ensure_tuple, fall_back_tuple
 from torch import nn
 
 from medseg.errors import ImageError
@@ -56,6 +57,7 @@ class Segmenter:
 
         Raises:
             ImageError: the image has another number of channels than the bundle takes, or no usable contrast.
+            RunError: the network gave values that are no numbers.
         """
         stages = stages or Stages()
         self._check(image)
@@ -80,6 +82,11 @@ class Segmenter:
                 f"this bundle takes {len(self.channel_names)} ({wanted}). Give one file or frame for each."
             )
         for name, channel in zip(self.channel_names, image.as_tensor(), strict=True):
+            if not bool(channel.isfinite().all()):
+                raise ImageError(
+                    f"channel {name} holds {int((~channel.isfinite()).sum())} values that are no finite numbers: "
+                    "real intensities were expected. Replace them, for example by the background value."
+                )
             if bool((channel == channel.flatten()[0]).all()):
                 raise ImageError(
                     f"channel {name} has the value {channel.flatten()[0].item():g} in every voxel: "
@@ -93,13 +100,22 @@ def label_postprocessing(postprocessing: Compose) -> Compose:
     return Compose(kept)
 
 
+def _window_size(inferer: SlidingWindowInferer, sizes: Sequence[int]) -> tuple[int, ...]:
+    """The window as the inferer will use it: a slice is a window of one voxel, and 0 or less means the whole axis."""
+    window = inferer.roi_size
+    if isinstance(inferer, SliceInferer) and len(ensure_tuple(window)) < len(sizes):
+        window = [*window[: inferer.spatial_dim], 1, *window[inferer.spatial_dim :]]
+    return fall_back_tuple(window, sizes)
+
+
 @contextmanager
 def _watched(network: nn.Module, inferer: Inferer, image: MetaTensor, stages: Stages) -> Iterator[nn.Module]:
     """The network, telling ``stages`` of every window that passes through it."""
     if not isinstance(inferer, SlidingWindowInferer):
         yield network
         return
-    total = count_windows(image.shape[1:], roi_size=inferer.roi_size, overlap=inferer.overlap)
+    sizes = image.shape[1:]
+    total = count_windows(sizes, roi_size=_window_size(inferer, sizes), overlap=inferer.overlap)
     done = 0
 
     def count(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:  # noqa: ARG001  a hook's signature

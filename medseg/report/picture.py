@@ -18,7 +18,7 @@ from medseg.geometry import Geometry
 from medseg.labels import LabelTable
 from medseg.report.boxes import Box
 from medseg.report.canvas import BRIGHT, DIM, PLAIN, POINTS_PER_PX, Canvas, shorten
-from medseg.report.layout import SIDE_PX, PanelBox, Row, fit_scale, lay_out_row, nice_length_mm
+from medseg.report.layout import SIDE_PX, PanelBox, Panels, lay_out_panels, nice_length_mm
 from medseg.report.legend import LegendLine, legend_lines
 from medseg.report.outlines import outline_layer
 from medseg.report.planes import Display, View, best_slices, display_of, grey_window
@@ -31,7 +31,7 @@ MARGIN_PX = 24
 HEADER_PX = 70
 FOOTER_PX = 44
 PANELS_WIDTH_PX = 1240
-ROW_HEIGHT_PX = 460
+PANELS_HEIGHT_PX = 500
 LEGEND_GAP_PX = 24
 LEGEND_WIDTH_PX = 280
 LEGEND_PITCH_PX = 24
@@ -109,23 +109,23 @@ def write_picture(
         FigureCanvasAgg(figure).print_png(temporary, metadata={"Software": None})  # type: ignore[no-untyped-call]
 
 
-def _rows(display: Display) -> list[tuple[Box, Row]]:
+def _rows(display: Display) -> list[tuple[Box, Panels]]:
     """The whole scan, and below it the labels enlarged where that is worthwhile, each with its place."""
     whole = display.whole
-    overview = _row(display, whole, top=HEADER_PX)
+    overview = _panels(display, whole, top=HEADER_PX)
     crop = display.label_box(margin_share=CROP_MARGIN_SHARE, margin_voxels=CROP_MARGIN_VOXELS)
     if crop is None:
         return [(whole, overview)]
-    enlarged = _row(display, crop, top=HEADER_PX + overview.height)
+    enlarged = _panels(display, crop, top=HEADER_PX + overview.height)
     if enlarged.px_per_mm < WORTHWHILE_ENLARGEMENT * overview.px_per_mm:
         return [(whole, overview)]
     return [(whole, overview), (crop, enlarged)]
 
 
-def _row(display: Display, box: Box, *, top: int) -> Row:
+def _panels(display: Display, box: Box, *, top: int) -> Panels:
     sizes_mm = [(_side_mm(display, box, view.columns), _side_mm(display, box, view.rows)) for view in display.views()]
-    scale = fit_scale(sizes_mm, width_px=PANELS_WIDTH_PX, height_px=ROW_HEIGHT_PX)
-    return lay_out_row(sizes_mm, px_per_mm=scale, left=MARGIN_PX - SIDE_PX // 2, top=top)
+    left = MARGIN_PX - SIDE_PX // 2
+    return lay_out_panels(sizes_mm, left=left, top=top, width_px=PANELS_WIDTH_PX, height_px=PANELS_HEIGHT_PX)
 
 
 def _side_mm(display: Display, box: Box, axis: int) -> float:
@@ -133,14 +133,14 @@ def _side_mm(display: Display, box: Box, axis: int) -> float:
     return voxels * display.spacing_mm[axis]
 
 
-def _draw_row(canvas: Canvas, scene: Scene, box: Box, row: Row, *, frame: Box | None) -> None:
+def _draw_row(canvas: Canvas, scene: Scene, box: Box, row: Panels, *, frame: Box | None) -> None:
     """The panels of one row with their letters and the scale bar; ``frame`` marks what the row below enlarges."""
-    for view, panel in zip(scene.display.views(), row.panels, strict=True):
+    for view, panel in zip(scene.display.views(), row.boxes, strict=True):
         _draw_plane(canvas, scene, view, panel, box=box, frame=frame)
         _draw_surroundings(canvas, scene, view, panel, box=box)
-    widest = max(panel.width for panel in row.panels)
+    widest = max(panel.width for panel in row.boxes)
     length_mm = nice_length_mm(max(widest / 3, SHORTEST_SCALE_BAR_PX) / row.px_per_mm)
-    left, y = row.panels[0].left, row.scale_bar_y
+    left, y = row.boxes[0].left, row.scale_bar_y
     right = left + length_mm * row.px_per_mm
     canvas.line(xs=(left, right), ys=(y, y))
     for end in (left + 1, right - 1):

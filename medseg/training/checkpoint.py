@@ -4,7 +4,7 @@ A checkpoint holds tensors and plain values only, so it is read with ``weights_o
 """
 
 import pickle
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,14 @@ class Checkpoint:
     elapsed_s: float
     fingerprint: str
     """What the training was started with; a resumed training must have the same."""
+    unlogged_losses: list[float] = field(default_factory=list)
+    """The losses since the last line of the log."""
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Keep the checkpoint; a kill at any moment leaves the old file or the new one, never half of it."""
     with atomic_write(path, overwrite=True) as temporary:
-        torch.save(asdict(checkpoint), temporary)
+        torch.save(vars(checkpoint), temporary)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -61,6 +63,12 @@ def write_weights(state: dict[str, torch.Tensor], path: Path) -> None:
 
     Integer entries are index tables or counters: the network makes them itself, so they are not kept.
     """
-    halved = {key: value.half().contiguous().cpu() for key, value in state.items() if value.is_floating_point()}
+    kept = {key: _halved(value).contiguous().cpu() for key, value in state.items() if value.is_floating_point()}
     with atomic_write(path, overwrite=True) as temporary:
-        temporary.write_bytes(save(halved))
+        temporary.write_bytes(save(kept))
+
+
+def _halved(value: torch.Tensor) -> torch.Tensor:
+    """The tensor in half precision, or as it is where a value is beyond its range, as a running variance may be."""
+    half = value.half()
+    return half if bool(half.isfinite().all()) else value

@@ -1,6 +1,7 @@
 """The log of a training: one JSON line an event, and a picture of the curves."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def draw_curves(events: list[dict[str, Any]], path: Path) -> None:
         dice_axes = loss_axes.twinx()
         steps = [event["step"] for event in scores]
         for name in scores[0]["dice"]:
-            dice_axes.plot(steps, [event["dice"][name] for event in scores], marker=".", lw=0.8, alpha=0.7, label=name)
+            dice = [math.nan if event["dice"][name] is None else event["dice"][name] for event in scores]
+            dice_axes.plot(steps, dice, marker=".", lw=0.8, alpha=0.7, label=name)
         dice_axes.plot(steps, [event["mean_dice"] for event in scores], color="#D55E00", marker="o", label="mean")
         dice_axes.set_ylabel("validation Dice", color="#D55E00")
         dice_axes.legend(loc="center right")

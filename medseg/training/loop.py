@@ -2,7 +2,7 @@
 
 In: a bundle with ``train.yaml`` and the cases of a manifest. Out, in one folder: ``checkpoint.pt`` to go on from,
 ``model.safetensors`` (the average that did best in validation), ``log.jsonl``, ``curves.png``. The same seed on
-the same machine gives the same weights, with or without interruptions.
+the same machine gives the same weights on a CPU, with or without interruptions.
 """
 
 import hashlib
@@ -35,10 +35,15 @@ Progress = Callable[[str, int, int], None]
 LOG_EVERY = 10
 """Steps between two lines of training loss in the log."""
 
+WEIGHTS_NAME = "model.safetensors"
+CHECKPOINT_NAME = "checkpoint.pt"
+LOG_NAME = "log.jsonl"
+CURVES_NAME = "curves.png"
+
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a finished training left behind."""
+    """What a finished training left behind; ``best_dice`` is NaN where there were no cases to validate on."""
 
     steps: int
     best_dice: float
@@ -64,23 +69,28 @@ def train(
         data_root: the data set's folder, or the folder around it.
         output: an empty or new folder; with ``resume``, the folder of the training to go on with.
     Raises:
-        OutputError: the folder holds another training.
+        OutputError: the folder holds another training, or weights.
         BundleError: bundle and manifest disagree on channels or labels.
         RunError: the loss is no longer a number.
     """
     _check_agreement(bundle, manifest)
-    if not resume and (output / "checkpoint.pt").exists():
-        raise OutputError(f"{output} already holds a training: go on with it by --resume, or choose another folder.")
+    taken = [name for name in (CHECKPOINT_NAME, WEIGHTS_NAME) if (output / name).exists()]
+    if taken and not resume:
+        raise OutputError(
+            f"{output} already holds a training ({taken[0]}): go on with it by --resume, or choose another folder."
+        )
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{output} cannot be made ({error.strerror}): choose another place with --output.") from error
     settings = TrainingSettings.from_mapping(parse_settings(bundle, "training"), source=f"{bundle.name}: training")
-    with _deterministic(settings.seed):
+    with _deterministic(settings.seed, device):
         trainer = _Trainer(bundle, settings, device=device, output=output)
         trainer.prepare(manifest, data_root, progress)
         if resume:
             trainer.resume()
+        else:
+            trainer.start()
         return trainer.run(progress)
 
 
@@ -132,6 +142,10 @@ class _Trainer:
         started_with = [self._bundle.config, manifest.splits.model_dump(), str(torch.__version__)]
         self._fingerprint = hashlib.sha256(json.dumps(started_with, default=str).encode()).hexdigest()
 
+    def start(self) -> None:
+        """Begin at step 0; a training that was killed before its first checkpoint may have left a log."""
+        self._log_path.unlink(missing_ok=True)
+
     def resume(self) -> None:
         """Go back to the last checkpoint, and forget what was logged after it."""
         checkpoint = read_checkpoint(self._checkpoint_path)
@@ -148,6 +162,7 @@ class _Trainer:
         self._step = checkpoint.step
         self._best_dice, self._best_step = checkpoint.best_dice, checkpoint.best_step
         self._elapsed_s = checkpoint.elapsed_s
+        self._losses = list(checkpoint.unlogged_losses)
         forget_after(self._log_path, checkpoint.step)
 
     def run(self, progress: Progress) -> TrainingResult:
@@ -164,24 +179,22 @@ class _Trainer:
             if self._step % settings.checkpoint_every == 0 or self._step == settings.steps:
                 self._write_checkpoint()
             progress("train", self._step, settings.steps)
-        draw_curves(read_events(self._log_path), self._output / "curves.png")
+        draw_curves(read_events(self._log_path), self._output / CURVES_NAME)
         return TrainingResult(
             steps=self._step,
             best_dice=self._best_dice if self._best_dice is not None else math.nan,
             best_step=self._best_step if self._best_step is not None else self._step,
             elapsed_s=self._elapsed_s,
-            files=tuple(
-                self._output / name for name in ("model.safetensors", "checkpoint.pt", "log.jsonl", "curves.png")
-            ),
+            files=tuple(self._output / name for name in (WEIGHTS_NAME, CHECKPOINT_NAME, LOG_NAME, CURVES_NAME)),
         )
 
     @property
     def _checkpoint_path(self) -> Path:
-        return self._output / "checkpoint.pt"
+        return self._output / CHECKPOINT_NAME
 
     @property
     def _log_path(self) -> Path:
-        return self._output / "log.jsonl"
+        return self._output / LOG_NAME
 
     def _learn(self, batch: Batch) -> float:
         self._network.train()
@@ -213,17 +226,21 @@ class _Trainer:
             self._losses = []
 
     def _validate(self, progress: Progress) -> None:
+        if not self._validation:  # nothing to choose by: the last average is kept
+            write_weights(self._average.state, self._output / WEIGHTS_NAME)
+            return
         with self._average.in_place_of(self._network) as network:
             network.eval()
             dice = validation_dice(
                 self._validation, network, self._inferer, label_table=self._bundle.label_table, progress=progress
             )
         mean = mean_of(dice)
-        append_event(self._log_path, {"step": self._step, "dice": dice, "mean_dice": round(mean, 5)})
-        draw_curves(read_events(self._log_path), self._output / "curves.png")
+        known = {name: None if math.isnan(score) else score for name, score in dice.items()}
+        append_event(self._log_path, {"step": self._step, "dice": known, "mean_dice": round(mean, 5)})
+        draw_curves(read_events(self._log_path), self._output / CURVES_NAME)
         if self._best_dice is None or mean > self._best_dice:
             self._best_dice, self._best_step = mean, self._step
-            write_weights(self._average.state, self._output / "model.safetensors")
+            write_weights(self._average.state, self._output / WEIGHTS_NAME)
 
     def _write_checkpoint(self) -> None:
         checkpoint = Checkpoint(
@@ -241,6 +258,7 @@ class _Trainer:
             best_step=self._best_step,
             elapsed_s=self._elapsed_s,
             fingerprint=self._fingerprint,
+            unlogged_losses=list(self._losses),
         )
         write_checkpoint(checkpoint, self._checkpoint_path)
 
@@ -260,14 +278,18 @@ def _check_agreement(bundle: Bundle, manifest: DataManifest) -> None:
 
 
 @contextmanager
-def _deterministic(seed: int) -> Iterator[None]:
-    """Training owns the process's random state and kernels; what was set before is put back afterwards."""
+def _deterministic(seed: int, device: torch.device) -> Iterator[None]:
+    """Training owns the process's random state and kernels; what was set before is put back afterwards.
+
+    CUDA has no deterministic kernel for some steps, the cross-entropy of volumes among them: there torch warns.
+    """
     before = torch.are_deterministic_algorithms_enabled()
+    warned_only = torch.is_deterministic_algorithms_warn_only_enabled()
     state = torch.get_rng_state()
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before, warn_only=warned_only)
         torch.set_rng_state(state)
