@@ -4,7 +4,6 @@ In: a mapping a person wrote. Out: a frozen object whose ranges have been checke
 that names the key, what was found and what is allowed.
 """
 
-import reprlib
 from collections.abc import Mapping
 from typing import Self
 
@@ -13,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from medseg.errors import SettingsError
 
 __all__ = ["Settings"]
+
+SHOWN_CHARACTERS = 80
+"""Of a wrong value, as much as fits on a line."""
 
 
 class Settings(BaseModel):
@@ -35,10 +37,13 @@ class Settings(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"]) or "the whole section"
+            reason = first["msg"].removeprefix("Value error, ")
             more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+            if not first["loc"]:  # several settings contradict each other: the reason names them
+                raise SettingsError(f"{source}: {reason}.{more}") from error
+            key = ".".join(str(part) for part in first["loc"])
             raise SettingsError(
-                f"{source}: {key}: {first['msg']}; found {_short(first['input'])}. Known settings: {_known(cls)}.{more}"
+                f"{source}: {key}: {reason}; found {_short(first['input'])}. Known settings: {_known(cls)}.{more}"
             ) from error
 
 
@@ -47,5 +52,6 @@ def _known(cls: type[Settings]) -> str:
 
 
 def _short(value: object) -> str:
-    """What was found, in a few words: a whole file may stand where one value was expected."""
-    return " ".join(reprlib.repr(value).split())
+    """What was found, in one short line: a whole file may stand where one value was expected."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"

@@ -3,6 +3,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,20 @@ from medseg.errors import OutputError
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def write(target: Path, content: str, *, overwrite: bool = False, then: Callable[[], object] = lambda: None) -> None:
+    """``content`` to ``target``, with something that happens before the block ends."""
+    with atomic_write(target, overwrite=overwrite) as temporary:
+        temporary.write_text(content)
+        then()
+
+
+def failing(error: BaseException) -> Callable[[], object]:
+    def fail() -> None:
+        raise error
+
+    return fail
 
 
 def test_the_file_takes_its_name_when_the_block_ends_well(tmp_path):
@@ -43,9 +58,8 @@ def test_the_longest_name_a_disk_takes_is_still_written(tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError("bug"), KeyboardInterrupt(), SystemExit(3)])
 def test_nothing_is_left_behind_when_the_block_fails(tmp_path, error):
-    with pytest.raises(type(error)), atomic_write(tmp_path / "x.json", overwrite=False) as temporary:
-        temporary.write_text("half")
-        raise error
+    with pytest.raises(type(error)):
+        write(tmp_path / "x.json", "half", then=failing(error))
     assert names(tmp_path) == []
 
 
@@ -53,16 +67,14 @@ def test_an_existing_file_is_not_replaced_without_overwrite(tmp_path):
     target = tmp_path / "x.json"
     target.write_text("first")
     with pytest.raises(OutputError, match=r"x\.json exists already and was not replaced\. Use --overwrite"):
-        with atomic_write(target, overwrite=False):
-            pytest.fail("the block must not run")
+        write(target, "second")
     assert target.read_text() == "first"
 
 
 def test_a_file_that_appears_while_writing_is_not_replaced(tmp_path):
     target = tmp_path / "x.json"
-    with pytest.raises(OutputError, match="exists already"), atomic_write(target, overwrite=False) as temporary:
-        temporary.write_text("mine")
-        target.write_text("another process was faster")
+    with pytest.raises(OutputError, match="exists already"):
+        write(target, "mine", then=lambda: target.write_text("another process was faster"))
     assert target.read_text() == "another process was faster"
     assert names(tmp_path) == ["x.json"]
 
@@ -73,25 +85,21 @@ def test_without_hard_links_the_file_is_renamed_and_a_taken_name_still_refused(t
 
     monkeypatch.setattr(os, "link", no_links)
     target = tmp_path / "x.json"
-    with atomic_write(target, overwrite=False) as temporary:
-        temporary.write_text("renamed")
+    write(target, "renamed")
     assert target.read_text() == "renamed"
     other = tmp_path / "y.json"
-    with pytest.raises(OutputError, match="exists already"), atomic_write(other, overwrite=False) as temporary:
-        temporary.write_text("mine")
-        other.write_text("theirs")
+    with pytest.raises(OutputError, match="exists already"):
+        write(other, "mine", then=lambda: other.write_text("theirs"))
     assert other.read_text() == "theirs"
 
 
 def test_overwrite_replaces_the_whole_file_and_keeps_it_when_writing_fails(tmp_path):
     target = tmp_path / "x.json"
     target.write_text("a long first version")
-    with pytest.raises(ValueError, match="bug"), atomic_write(target, overwrite=True) as temporary:
-        temporary.write_text("half")
-        raise ValueError("bug")
+    with pytest.raises(ValueError, match="bug"):
+        write(target, "half", overwrite=True, then=failing(ValueError("bug")))
     assert target.read_text() == "a long first version"
-    with atomic_write(target, overwrite=True) as temporary:
-        temporary.write_text("second")
+    write(target, "second", overwrite=True)
     assert target.read_text() == "second"
 
 
@@ -143,9 +151,8 @@ def test_a_folder_without_permission_is_refused(tmp_path):
     ],
 )
 def test_errors_of_the_disk_become_one_line_of_advice(tmp_path, number, advice):
-    with pytest.raises(OutputError, match=advice) as caught, atomic_write(tmp_path / "x", overwrite=False) as temporary:
-        temporary.touch()
-        raise OSError(number, os.strerror(number))
+    with pytest.raises(OutputError, match=advice) as caught:
+        write(tmp_path / "x", "half", then=failing(OSError(number, os.strerror(number))))
     assert "\n" not in str(caught.value)
     assert names(tmp_path) == []
 

@@ -92,7 +92,7 @@ class DataManifest(Settings):
         try:
             LabelTable(labels=self.labels)
         except ValidationError as error:
-            raise ValueError(f"labels: {error.errors()[0]['msg']}") from error
+            raise ValueError(f"labels: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
         return self
 
     @model_validator(mode="after")

@@ -77,7 +77,8 @@ class RestoreLabelsd(MapTransform):
         result = dict(data)
         for key, reference in self.key_iterator(result, self.reference_keys):
             image = result[reference]
-            logits = MetaTensor(result[key], affine=image.affine)
+            values = result[key]
+            logits = MetaTensor(values.as_tensor() if isinstance(values, MetaTensor) else values, affine=image.affine)
             target = scan_geometry(image)
             labels = restore_labels(logits, target)[None]
             placed = MetaTensor(labels, meta=dict(image.meta))

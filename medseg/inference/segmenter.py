@@ -105,7 +105,7 @@ def _window_size(inferer: SlidingWindowInferer, sizes: Sequence[int]) -> tuple[i
     window = inferer.roi_size
     if isinstance(inferer, SliceInferer) and len(ensure_tuple(window)) < len(sizes):
         window = [*window[: inferer.spatial_dim], 1, *window[inferer.spatial_dim :]]
-    return fall_back_tuple(window, sizes)
+    return tuple(int(size) for size in fall_back_tuple(window, sizes))
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from medseg.networks.blocks.patches import (
     channels_first,
     channels_last,
 )
-from medseg.networks.blocks.residual import ConvolutionNorm, ResidualBlock, UpsamplingBlock, convolution
+from medseg.networks.blocks.residual import ConvolutionNorm, LogitsHead, ResidualBlock, UpsamplingBlock
 from medseg.networks.blocks.swin import SwinSettings, drop_path_rates, swin_stage
 from medseg.settings import Settings
 
@@ -208,8 +208,7 @@ class SwinUNETR(nn.Module):
         self.decoder3 = UpsamplingBlock(axes, 4 * dim, 2 * dim, norm=norm)
         self.decoder2 = UpsamplingBlock(axes, 2 * dim, dim, norm=norm)
         self.decoder1 = UpsamplingBlock(axes, dim, dim, norm=norm)
-        head = convolution(axes, dim, config.out_channels, kernel=1, bias=True)
-        self.out = nn.Sequential(OrderedDict(conv=head))
+        self.out = LogitsHead(axes, dim, config.out_channels)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, *S) → logits (B, L, *S).

@@ -29,7 +29,8 @@ class LegendLine:
 def legend_lines(
     statistics: Sequence[LabelStatistics], label_table: LabelTable, *, in_planes: Collection[int], room: int
 ) -> tuple[LegendLine, ...]:
-    """The labels found, in the order of the table, then the ones not found; at most ``room`` lines."""
+    """The labels found, in the order of the table, then the ones not found; at most ``room`` lines,
+    the last of which counts what had no room."""
     colors = {label.index: label.color for label in label_table}
     found = [entry for entry in statistics if entry.voxels]
     absent = [entry for entry in statistics if not entry.voxels]
@@ -47,7 +48,9 @@ def legend_lines(
         lines.append(LegendLine(text="nothing found"))
     lines += [LegendLine(text=entry.name, volume="not found") for entry in (absent if found else ())]
     if len(lines) > room:
-        lines = [*lines[: room - 1], LegendLine(text=f"and {len(lines) - room + 1} more")]
+        hidden = max(len(found) - room + 1, 0)
+        remark = f"and {hidden} more, {len(absent)} not found" if hidden else f"and {len(lines) - room + 1} not found"
+        lines = [*lines[: room - 1], LegendLine(text=remark)]
     return tuple(lines)
 
 

@@ -144,22 +144,24 @@ def best_slices(labels: NDArray[np.uint8]) -> tuple[int, int, int]:
 
 
 def grey_window(image: NDArray[np.float32]) -> tuple[float, float]:
-    """The values shown black and white: the 1st and 99th percentile inside the body.
+    """The values shown black and white, from robust percentiles inside the body.
 
-    In a CT the body is what is denser than lung; in an image without units it is what is brighter than the
-    background by a tenth of the robust range.
+    In a CT the body is what is denser than lung, and the 1st percentile of it is black. An image without units has no
+    sharp border between dark tissue and air: black is its 2nd percentile as a whole, and the body is what is
+    brighter by a tenth of the robust range. White is the 99th percentile of the body in both.
     """
     stride = max(round((image.size / SAMPLES) ** (1 / 3)), 1)
     values = image[::stride, ::stride, ::stride].ravel()
     values = values[np.isfinite(values)]
     if not len(values):
         return 0.0, 1.0
-    if values.min() <= CT_MINIMUM:
-        body = values[values > AIR_HU]
-    else:
-        low, high = np.percentile(values, (2, 98))
-        body = values[values > low + DARK_SHARE * (high - low)]
-    black, white = (float(value) for value in np.percentile(body if len(body) else values, (1, 99)))
+    low, high = np.percentile(values, (2, 98))
+    is_ct = values.min() <= CT_MINIMUM
+    body = values[values > (AIR_HU if is_ct else low + DARK_SHARE * (high - low))]
+    if not len(body):
+        body = values
+    black = float(np.percentile(body, 1) if is_ct else low)
+    white = float(np.percentile(body, 99))
     return (black, white) if white > black else (black - 0.5, black + 0.5)
 
 

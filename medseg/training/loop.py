@@ -52,7 +52,7 @@ class TrainingResult:
     files: tuple[Path, ...]
 
 
-def train(
+def train(  # noqa: PLR0913  what is trained on what, from where to where, on which device, and who watches
     bundle: Bundle,
     manifest: DataManifest,
     *,

@@ -124,7 +124,7 @@ class FillHolesd(MapTransform):
         return result
 
 
-def _boxes(labels: NDArray[Any]) -> list[tuple[int, tuple[slice, slice, slice]]]:
+def _boxes(labels: NDArray[Any]) -> list[tuple[int, tuple[slice, ...]]]:
     """Each label that occurs, and the smallest box around it."""
     boxes = ndimage.find_objects(labels)
     return [(value, box) for value, box in enumerate(boxes, start=1) if box is not None]

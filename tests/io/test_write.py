@@ -12,7 +12,16 @@ from monai.data import MetaTensor
 
 from medseg.errors import OutputError
 from medseg.geometry import Geometry, geometry_of
-from medseg.io import LABEL_SUFFIXES, read_labels, read_volume, write_image, write_labels
+from medseg.io import (
+    LABEL_SUFFIXES,
+    CaseFiles,
+    ChannelFile,
+    read_case,
+    read_labels,
+    read_volume,
+    write_image,
+    write_labels,
+)
 from medseg.labels import Label, LabelTable
 from medseg.segmentation import Segmentation
 
@@ -108,8 +117,6 @@ def test_a_sheared_grid_has_no_qform_since_that_cannot_hold_it(tmp_path):
 
 
 def test_what_is_written_never_warns_when_read(tmp_path):
-    from medseg.io import CaseFiles, ChannelFile, read_case
-
     for number, affine in enumerate(all_48_affines()):
         path = tmp_path / f"{number}.nii.gz"
         write_labels(segmentation(affine, shape=(400, 4, 3)), path, overwrite=False)
@@ -177,34 +184,40 @@ def test_an_existing_file_is_replaced_only_when_asked(tmp_path, suffix):
     assert read_labels(path).shape == (1, *SHAPE)
 
 
-@pytest.mark.parametrize("suffix", LABEL_SUFFIXES)
-def test_a_full_disk_is_one_line_and_no_half_file(tmp_path, suffix):
-    program = f"""
+FILL_THE_DISK = """
 import resource, sys
 from pathlib import Path
 import numpy as np
 from medseg.errors import OutputError
 from medseg.geometry import Geometry
-from medseg.io.write import write_labels
+from medseg.io import LABEL_SUFFIXES, write_labels
 from medseg.labels import Label, LabelTable
 from medseg.segmentation import Segmentation
 noise = np.random.default_rng(0).integers(0, 2, (80, 80, 80)).astype(np.uint8)
 table = LabelTable(labels=(Label(index=1, name="a", color=(1, 2, 3)),))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
-try:
-    write_labels(Segmentation(noise, Geometry(noise.shape, np.eye(4)), table), Path(sys.argv[1]), overwrite=False)
-except OutputError as error:
-    print(error)
+for suffix in LABEL_SUFFIXES:
+    path = Path(sys.argv[1]) / f"x{suffix}"
+    try:
+        write_labels(Segmentation(noise, Geometry(noise.shape, np.eye(4)), table), path, overwrite=False)
+    except OutputError as error:
+        print(error)
 """
+
+
+def test_a_full_disk_is_one_line_and_no_half_file_in_every_format(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / f"x{suffix}")],
+        [sys.executable, "-c", FILL_THE_DISK, str(tmp_path)],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    assert len(done.stdout.splitlines()) == 1
-    assert "is larger than this disk or account allows" in done.stdout
+    assert done.stdout.splitlines() == [
+        f"{tmp_path}/x{suffix} cannot be written: the file is larger than this disk or account allows. "
+        "Raise the limit or choose another disk."
+        for suffix in LABEL_SUFFIXES
+    ]
     assert list(tmp_path.iterdir()) == []
 
 

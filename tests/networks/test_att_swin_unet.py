@@ -182,7 +182,7 @@ def test_checkpointing_computes_every_block_twice_and_changes_no_gradient():
         count = [0]
         blocks = [module for module in model.modules() if isinstance(module, GuidedBlock)]
         for guided in blocks:
-            guided.mlp.register_forward_hook(lambda *_, count=count: count.__setitem__(0, count[0] + 1))
+            guided.mlp.register_forward_pre_hook(lambda *_, count=count: count.__setitem__(0, count[0] + 1))
         model(image).square().sum().backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
         calls.append(count[0] / len(blocks))

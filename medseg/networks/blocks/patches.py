@@ -65,7 +65,7 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         image = pad_image(image, next_multiple(image.shape[2:], self.patch))
-        tokens: Tensor = self.norm(channels_last(self.proj(image)))
+        tokens: Tensor = self.norm(channels_last(self.proj(image)).contiguous())
         return tokens
 
 

@@ -17,10 +17,11 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from medseg.networks.blocks.patches import CONVOLUTIONS
+from medseg.networks.blocks.frugal import convolved, leaky_, logits, may_reuse_memory, normalised_, pointwise
+from medseg.networks.blocks.patches import CONVOLUTIONS, channels_first, channels_last
 from medseg.settings import Settings
 
-__all__ = ["ConvolutionNorm", "ResidualBlock", "UpsamplingBlock", "convolution"]
+__all__ = ["ConvolutionNorm", "LogitsHead", "ResidualBlock", "UpsamplingBlock"]
 
 LEAK: Final = 0.01  # slope of LeakyReLU for negative values
 
@@ -52,30 +53,54 @@ class ConvolutionNorm(Settings):
         return layers[self.kind, spatial_dims](channels, eps=self.eps, affine=self.affine)
 
 
-def convolution(spatial_dims: int, in_channels: int, out_channels: int, *, kernel: int, bias: bool) -> nn.Sequential:
-    """A convolution that keeps the size, under the name ``conv``."""
-    layer = CONVOLUTIONS[spatial_dims](in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)
-    return nn.Sequential(OrderedDict(conv=layer))
-
-
 class ResidualBlock(nn.Module):
     """Two convolutions and a shortcut around them."""
 
     def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, *, norm: ConvolutionNorm) -> None:
         super().__init__()
-        self.conv1 = convolution(spatial_dims, in_channels, out_channels, kernel=3, bias=False)
-        self.conv2 = convolution(spatial_dims, out_channels, out_channels, kernel=3, bias=False)
+        self.norm = norm
+        self.conv1 = _convolution(spatial_dims, in_channels, out_channels, kernel=3, bias=False)
+        self.conv2 = _convolution(spatial_dims, out_channels, out_channels, kernel=3, bias=False)
         self.norm1 = norm.layer(out_channels, spatial_dims)
         self.norm2 = norm.layer(out_channels, spatial_dims)
         self.is_identity = in_channels == out_channels
         if not self.is_identity:
-            self.conv3 = convolution(spatial_dims, in_channels, out_channels, kernel=1, bias=False)
+            self.conv3 = _convolution(spatial_dims, in_channels, out_channels, kernel=1, bias=False)
             self.norm3 = norm.layer(out_channels, spatial_dims)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, *S) → (B, D, *S)."""
+        if self.is_frugal(x):
+            return self.frugally(x)
         y = F.leaky_relu(self.norm1(self.conv1(x)), LEAK)
         y = self.norm2(self.conv2(y))
         return F.leaky_relu(y + (x if self.is_identity else self.norm3(self.conv3(x))), LEAK)
+
+    def is_frugal(self, *maps: Tensor) -> bool:
+        """Whether ``frugally`` may and should be called: in 3D, where a map is larger than the kernel."""
+        return (
+            self.norm == ConvolutionNorm(eps=self.norm.eps)
+            and all(x.ndim == 5 for x in maps)
+            and maps[0].numel() >= _kernel(self.conv2).numel()
+            and may_reuse_memory(*maps)
+        )
+
+    def frugally(self, *maps: Tensor, first_is_spare: bool = False) -> Tensor:
+        """``forward`` of maps side by side with few large tensors, see ``frugal``.
+
+        Args:
+            first_is_spare: nobody needs the first map any more, and it has as many channels as the result.
+        """
+        rows = [channels_last(x).contiguous() for x in maps]  # (B, I, J, K, C)
+        eps = self.norm.eps
+        y = normalised_(convolved(rows, _kernel(self.conv1)), eps=eps)  # (B, I, J, K, D)
+        y = leaky_(y, slope=LEAK)
+        y = normalised_(convolved([y], _kernel(self.conv2), into=y), eps=eps)
+        shortcut = rows[0]
+        if not self.is_identity:
+            spare = rows[0] if first_is_spare else None
+            shortcut = normalised_(pointwise(rows, _kernel(self.conv3), into=spare), eps=eps)
+        return channels_first(leaky_(y, shortcut, slope=LEAK))
 
 
 class UpsamplingBlock(nn.Module):
@@ -89,5 +114,32 @@ class UpsamplingBlock(nn.Module):
         self.conv_block = ResidualBlock(spatial_dims, 2 * out_channels, out_channels, norm=norm)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        result: Tensor = self.conv_block(torch.cat((self.transp_conv(x), skip), dim=1))
+        up: Tensor = self.transp_conv(x)  # (B, D, *2S)
+        if self.conv_block.is_frugal(up, skip):
+            return self.conv_block.frugally(up, skip, first_is_spare=True)
+        result: Tensor = self.conv_block(torch.cat((up, skip), dim=1))
         return result
+
+
+class LogitsHead(nn.Module):
+    """(B, C, *S) → (B, L, *S): each voxel's logits, a linear function of its features."""
+
+    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = _convolution(spatial_dims, in_channels, out_channels, kernel=1, bias=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if may_reuse_memory(x):
+            return logits(channels_last(x), _kernel(self.conv), self.conv.get_parameter("conv.bias"))
+        result: Tensor = self.conv(x)
+        return result
+
+
+def _kernel(layer: nn.Sequential) -> Tensor:
+    return layer.get_parameter("conv.weight")
+
+
+def _convolution(spatial_dims: int, in_channels: int, out_channels: int, *, kernel: int, bias: bool) -> nn.Sequential:
+    """A convolution that keeps the size, under the name ``conv``."""
+    layer = CONVOLUTIONS[spatial_dims](in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)
+    return nn.Sequential(OrderedDict(conv=layer))

@@ -45,7 +45,9 @@ class Names:
         dim, patch, channels = sizes
         self.layer(f"{name}patch_embed.proj", dim, channels, patch, patch)
         self.layer(f"{name}patch_embed.norm", dim)
-        for stage, (depth, heads) in enumerate(zip(SETTINGS[f"depths_{branch}"], SETTINGS[f"heads_{branch}"])):
+        for stage, (depth, heads) in enumerate(
+            zip(SETTINGS[f"depths_{branch}"], SETTINGS[f"heads_{branch}"], strict=True)
+        ):
             for block in range(depth):
                 self.swin_block(f"{name}layers.{stage}.blocks.{block}", dim * 2**stage, heads, window)
             if stage < 3:

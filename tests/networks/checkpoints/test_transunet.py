@@ -270,7 +270,7 @@ def test_positions_are_zoomed_as_the_authors_zoom_them():
     grid = positions.reshape(14, 14, 3).numpy()
     expected = ndimage.zoom(grid, (20 / 14, 20 / 14, 1), order=1)
     found = positions_for_side(positions, 20).reshape(20, 20, 3)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(found, expected, atol=1e-5)  # float32 weights against float64 ones
 
 
 def test_positions_of_no_square_are_refused():
