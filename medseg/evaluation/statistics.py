@@ -5,6 +5,7 @@ In: the values of one metric, one for each case that counts. Out: a ``Summary``.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -48,11 +49,17 @@ def summarise(values: Sequence[float]) -> Summary:
     mean = float(cases.mean())
     if n == 1:
         return Summary(mean=mean, sd=None, ci95=None, n=1)
+    return Summary(mean=mean, sd=float(cases.std(ddof=1)), ci95=_bootstrap_interval(tuple(cases.tolist())), n=n)
+
+
+@lru_cache(maxsize=4096)  # the table on the screen and the summary file ask for the same intervals
+def _bootstrap_interval(values: tuple[float, ...]) -> tuple[float, float]:
+    cases = np.array(values)
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     means = np.empty(BOOTSTRAP_RESAMPLES)
-    block = max(BLOCK_DRAWS // n, 1)
+    block = max(BLOCK_DRAWS // len(cases), 1)
     for start in range(0, BOOTSTRAP_RESAMPLES, block):
         stop = min(start + block, BOOTSTRAP_RESAMPLES)
-        means[start:stop] = cases[generator.integers(0, n, size=(stop - start, n))].mean(axis=1)
+        means[start:stop] = cases[generator.integers(0, len(cases), size=(stop - start, len(cases)))].mean(axis=1)
     low, high = np.percentile(means, (2.5, 97.5))
-    return Summary(mean=mean, sd=float(cases.std(ddof=1)), ci95=(float(low), float(high)), n=n)
+    return float(low), float(high)

@@ -4,6 +4,7 @@ Both libraries hold positions in LPS millimetres; what leaves this file is RAS.
 """
 
 import importlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from medseg.errors import ImageError
 from medseg.io.stored import StoredImage, check_shape
+from medseg.io.text_header import DAMAGED_ADVICE, check_metaimage_complete, check_metaimage_header
 
 __all__ = ["LPS_TO_RAS", "itk_channels", "load_itk", "load_with_itk_extra"]
 
@@ -78,6 +80,9 @@ def _opened(path: Path) -> Any:
     """A reader that has read and approved the header."""
     if not path.exists():
         raise ImageError(f"{path} does not exist. Check the path.")
+    is_metaimage = path.suffix.lower() in {".mha", ".mhd"}
+    if is_metaimage:
+        check_metaimage_header(path)
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -85,6 +90,12 @@ def _opened(path: Path) -> Any:
     except RuntimeError as error:  # all that SimpleITK raises, whatever went wrong
         raise _unreadable(path, str(error)) from error
     _check_kind(path, reader)
+    if is_metaimage:
+        pixel_bytes = SimpleITK.Image(
+            [1, 1], reader.GetPixelID(), reader.GetNumberOfComponents()
+        ).GetSizeOfPixelComponent()
+        voxels = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()
+        check_metaimage_complete(path, voxels * pixel_bytes)
     return reader
 
 

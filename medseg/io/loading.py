@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from medseg.io.dicom.series import load_series
+from medseg.io.dicom.series import load_series, series_files
 from medseg.io.formats import ITK_SUFFIXES, NIFTI_SUFFIXES, image_suffix
 from medseg.io.itk_image import itk_channels, load_itk, load_with_itk_extra
 from medseg.io.nifti import load_nifti, nifti_channels
 from medseg.io.stored import StoredImage
+from medseg.io.text_header import voxel_files
 
-__all__ = ["count_channels", "load_stored"]
+__all__ = ["count_channels", "load_stored", "stored_files"]
 
 
 def load_stored(path: Path) -> StoredImage:
@@ -37,3 +38,14 @@ def count_channels(path: Path) -> int:
     if path.is_dir() or suffix is None:
         return 1
     return nifti_channels(path) if suffix in NIFTI_SUFFIXES else itk_channels(path)
+
+
+def stored_files(path: Path) -> tuple[Path, ...]:
+    """Every file that the image at ``path`` consists of.
+
+    Raises:
+        ImageError: the voxels of a header file are spread over several files.
+    """
+    if path.is_dir():
+        return series_files(path)
+    return voxel_files(path) if image_suffix(path) in ITK_SUFFIXES else (path,)

@@ -24,6 +24,12 @@ __all__ = ["FORM_TOLERANCE_MM", "largest_gap_mm", "load_nifti", "nifti_channels"
 FORM_TOLERANCE_MM = 0.01
 """sform and qform may differ by this much at a corner: the qform's quaternion is stored in 32 bits."""
 
+UNIT_BITS = 7
+"""The part of NIfTI's unit code that is the unit of length."""
+
+OTHER_UNITS = {1: "metres", 3: "micrometres"}
+"""Units of length that NIfTI knows beside millimetres (2) and none (0), which is millimetres in practice."""
+
 UNREADABLE = (
     ImageFileError,
     HeaderDataError,
@@ -51,10 +57,10 @@ def load_nifti(path: Path) -> StoredImage:
     shape = _squeezed(tuple(int(size) for size in image.shape))
     check_shape(path, shape)
     _check_type(path, header.get_data_dtype())
-    if header.get_xyzt_units()[0] in {"meter", "micron"}:
+    unit = OTHER_UNITS.get(int(header["xyzt_units"]) & UNIT_BITS)
+    if unit is not None:
         raise ImageError(
-            f"{path.name} gives its voxel size in {header.get_xyzt_units()[0]}s: millimetres were expected. "
-            "Convert the header to millimetres."
+            f"{path.name} gives its voxel size in {unit}: millimetres were expected. Convert the header to millimetres."
         )
     try:
         # float32 is asked for only where the file is scaled: its voxels are then computed in one pass

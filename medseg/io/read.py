@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from medseg.errors import GeometryError, ImageError
 from medseg.geometry import Geometry
 from medseg.io.case import CaseFiles, ChannelFile
-from medseg.io.dicom.series import series_files
-from medseg.io.loading import load_stored
+from medseg.io.loading import load_stored, stored_files
 from medseg.io.stored import StoredImage
 
 __all__ = ["Scan", "read_case", "read_labels", "read_volume"]
@@ -176,7 +175,8 @@ def _whole_numbers(array: NDArray[Any], name: str) -> NDArray[Any]:
 
 def _rounded(array: NDArray[Any], name: str) -> NDArray[np.int64]:
     rounded = np.rint(array)
-    apart = np.abs(array - rounded)
+    with np.errstate(invalid="ignore"):  # infinite minus infinite is no number, and counted below
+        apart = np.abs(array - rounded)
     if not (apart <= WHOLE_NUMBER_TOLERANCE).all():
         broken = int((~(apart <= WHOLE_NUMBER_TOLERANCE)).sum())
         raise ImageError(
@@ -188,8 +188,7 @@ def _rounded(array: NDArray[Any], name: str) -> NDArray[np.int64]:
 
 
 def _sha256_of(paths: tuple[Path, ...]) -> str:
-    files = [file for path in paths for file in (series_files(path) if path.is_dir() else (path,))]
-    digests = sorted(_file_sha256(file) for file in files)
+    digests = sorted(_file_sha256(file) for path in paths for file in stored_files(path))
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 

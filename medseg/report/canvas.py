@@ -26,7 +26,7 @@ DIM = "#8b95a1"
 DPI = 100
 POINTS_PER_PX = 72 / DPI
 FONT = "DejaVu Sans"
-"""Comes with matplotlib, so every machine draws the same letters."""
+"""Comes with matplotlib, so every machine draws the same letters; it has no Chinese, Japanese or Korean ones."""
 
 LETTER_WIDTH = 0.62
 """Mean width of a letter of ``FONT`` as a share of its size."""

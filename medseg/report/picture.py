@@ -42,13 +42,11 @@ SHORTEST_SCALE_BAR_PX = 30
 TICK_PX = 6
 LETTER_PX = 16
 
-GREY = "gray"
-
 WORTHWHILE_ENLARGEMENT = 1.4
 """Below this a second row would repeat the first."""
 
 CROP_MARGIN_SHARE = 0.12
-CROP_MARGIN_VOXELS = 6
+CROP_MARGIN_VOXELS = 4
 """Around the labels of an enlarged plane: enough of the surroundings to judge an outline."""
 
 
@@ -151,14 +149,21 @@ def _draw_row(canvas: Canvas, scene: Scene, box: Box, row: Panels, *, frame: Box
 def _draw_plane(canvas: Canvas, scene: Scene, view: View, panel: PanelBox, *, box: Box, frame: Box | None) -> None:
     """One plane: grey values, outlines over them, and the border of ``frame``."""
     index = scene.slices[view.normal]
-    grey = scene.display.grey_plane(view, index, box)
+    black, white = scene.grey_range
+    grey = scene.display.grey_plane(view, index, box).clip(black, white)  # infinities would spread when interpolated
     labels = scene.display.label_plane(view, index, box)
     rows, columns = grey.shape
     axes = canvas.axes(panel, columns=columns, rows=rows)
     extent = (0, columns, rows, 0)
-    black, white = scene.grey_range
     axes.imshow(
-        grey, cmap=GREY, vmin=black, vmax=white, extent=extent, aspect="auto", origin="upper", interpolation="bilinear"
+        grey,
+        cmap="gray",
+        vmin=black,
+        vmax=white,
+        extent=extent,
+        aspect="auto",
+        origin="upper",
+        interpolation="bilinear",
     )
     layer = outline_layer(labels, scene.label_table, width=panel.width, height=panel.height)
     axes.imshow(layer, extent=extent, aspect="auto", origin="upper", interpolation="nearest")
@@ -234,7 +239,8 @@ def _draw_legend(canvas: Canvas, lines: tuple[LegendLine, ...]) -> None:
                 color=(red, green, blue),
                 is_filled=line.is_in_planes,
             )
-        name = shorten(line.text, width_px=LEGEND_WIDTH_PX - 24 - LEGEND_VOLUME_PX, size=13)
+        name_px = LEGEND_WIDTH_PX - 24 - (LEGEND_VOLUME_PX if line.volume else 0)
+        name = shorten(line.text, width_px=name_px, size=13)
         canvas.text(name, left=left + 24, top=y, color=color)
         canvas.text(line.volume, left=right, top=y, color=color, ha="right")
         if line.is_cut:

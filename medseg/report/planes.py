@@ -23,6 +23,9 @@ DISPLAY_AXCODES = "LPI"
 AIR_HU = -300.0
 """Below this a CT shows air and lung, above it body; their share would flatten the contrast of soft tissue."""
 
+SOFT_TISSUE_HU = (-160.0, 240.0)
+"""The window in which radiologists read abdomen and neck: level 40, width 400."""
+
 CT_MINIMUM = -500.0
 """Values this low occur in Hounsfield units only: MR and PET begin near zero, normalised images near -5."""
 
@@ -144,25 +147,27 @@ def best_slices(labels: NDArray[np.uint8]) -> tuple[int, int, int]:
 
 
 def grey_window(image: NDArray[np.float32]) -> tuple[float, float]:
-    """The values shown black and white, from robust percentiles inside the body.
+    """The values shown black and white.
 
-    In a CT the body is what is denser than lung, and the 1st percentile of it is black. An image without units has no
-    sharp border between dark tissue and air: black is its 2nd percentile as a whole, and the body is what is
-    brighter by a tenth of the robust range. White is the 99th percentile of the body in both.
+    A CT is shown in the soft-tissue window, or between the 1st and 99th percentile of what is denser than lung where
+    its body does not lie in that window. Other images have no units: black is their 2nd percentile, white the 99th
+    percentile of what is brighter than the background by a tenth of the robust range.
     """
     stride = max(round((image.size / SAMPLES) ** (1 / 3)), 1)
     values = image[::stride, ::stride, ::stride].ravel()
     values = values[np.isfinite(values)]
     if not len(values):
         return 0.0, 1.0
-    low, high = np.percentile(values, (2, 98))
-    is_ct = values.min() <= CT_MINIMUM
-    body = values[values > (AIR_HU if is_ct else low + DARK_SHARE * (high - low))]
-    if not len(body):
-        body = values
-    black = float(np.percentile(body, 1) if is_ct else low)
-    white = float(np.percentile(body, 99))
-    return (black, white) if white > black else (black - 0.5, black + 0.5)
+    if values.min() <= CT_MINIMUM:
+        body = values[values > AIR_HU]
+        if len(body) and SOFT_TISSUE_HU[0] < np.median(body) < SOFT_TISSUE_HU[1]:
+            return SOFT_TISSUE_HU
+        low = float(np.percentile(body if len(body) else values, 1))
+    else:
+        low, high = (float(value) for value in np.percentile(values, (2, 98)))
+        body = values[values > low + DARK_SHARE * (high - low)]
+    white = float(np.percentile(body if len(body) else values, 99))
+    return (low, white) if white > low else (low - 0.5, low + 0.5)
 
 
 def _cut(view: View, index: int, box: Box) -> tuple[slice | int, ...]:

@@ -22,7 +22,7 @@ SHIFTED: Block = (slice(3, 7), slice(2, 6), slice(2, 6))
 CORNER: Block = (slice(0, 1), slice(0, 1), slice(0, 1))
 
 
-def write_labels(path: Path, blocks: Mapping[int, Block], *, affine: np.ndarray = AFFINE, dtype=np.uint8) -> Path:
+def write_labels(path: Path, blocks: Mapping[int, Block], *, affine: np.ndarray = AFFINE, dtype=np.uint16) -> Path:
     """A NIfTI label file in which each value fills its block."""
     labels = np.zeros(SHAPE, dtype=dtype)
     for value, block in blocks.items():

@@ -100,7 +100,7 @@ def test_the_summary_names_definitions_tolerance_and_bootstrap(tmp_path):
     assert summary["bootstrap"] == {"resamples": 10_000, "seed": 0}
     assert summary["labels"]["liver"]["index"] == 1
     low, high = summary["labels"]["liver"]["dice"]["ci95"]
-    assert 0.7 <= low < summary["labels"]["liver"]["dice"]["mean"] < high <= 0.9
+    assert (low, high) == pytest.approx((0.7, 0.9))  # one draw in 27 takes the worst case three times
 
 
 def test_a_label_that_no_case_has_is_null_in_the_summary(tmp_path):

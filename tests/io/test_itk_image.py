@@ -106,13 +106,25 @@ def test_other_files_by_the_name_of_an_image_are_refused_in_one_line(tmp_path, n
 
 @pytest.mark.parametrize("name", ["x.nrrd", "x.mha"])
 @pytest.mark.parametrize("compress", [True, False])
-def test_files_cut_short_are_refused_in_one_line(tmp_path, name, compress):
+def test_files_cut_short_are_refused_in_one_line(tmp_path, capfd, name, compress):
     noise = np.random.default_rng(0).integers(0, 1000, (20, 20, 20)).astype(np.int16)
     path = save(tmp_path / name, noise, compress=compress)
     path.write_bytes(path.read_bytes()[:-4000])
     with pytest.raises(ImageError, match="damaged, cut short, or another kind of file") as caught:
         load_itk(path)
     assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_voxels_apart_that_are_cut_short_or_absent_are_refused(tmp_path, capfd):
+    path = save(tmp_path / "x.mhd", compress=False)
+    (tmp_path / "x.raw").write_bytes(bytes(10))
+    with pytest.raises(ImageError, match=r"x\.mhd holds 10 bytes of voxels, 48 were expected"):
+        load_itk(path)
+    (tmp_path / "x.raw").unlink()
+    with pytest.raises(ImageError, match=r"x\.mhd names x\.raw for its voxels, which does not exist"):
+        load_itk(path)
+    assert capfd.readouterr().err == ""
 
 
 def test_an_empty_axis_is_refused(tmp_path):

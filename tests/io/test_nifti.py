@@ -130,12 +130,12 @@ def test_complex_values_are_refused(tmp_path):
         load_nifti(save(tmp_path / "x.nii.gz", sform=SFORM, array=values(dtype=np.complex64)))
 
 
-@pytest.mark.parametrize("unit", ["meter", "micron"])
-def test_other_units_than_millimetres_are_refused(tmp_path, unit):
+@pytest.mark.parametrize(("unit", "name"), [("meter", "metres"), ("micron", "micrometres")])
+def test_other_units_than_millimetres_are_refused(tmp_path, unit, name):
     image = nib.Nifti1Image(values(), SFORM)
     image.header.set_xyzt_units(unit)
     nib.save(image, tmp_path / "x.nii.gz")
-    with pytest.raises(ImageError, match=f"in {unit}s: millimetres were expected"):
+    with pytest.raises(ImageError, match=f"in {name}: millimetres were expected"):
         load_nifti(tmp_path / "x.nii.gz")
 
 

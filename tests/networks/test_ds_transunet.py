@@ -117,7 +117,7 @@ def test_checkpointing_runs_layers_twice_and_leaves_gradients_alone():
         network = DSTransUNet(DSTransUNetConfig.tiny().model_copy(update={"checkpointing": checkpointing}))
         count = []
         for layer in (network.fine_encoder.stages[0][1].mlp, network.interactions[0].coarse_layer):
-            layer.register_forward_hook(lambda *_, count=count: count.append(1))
+            layer.register_forward_pre_hook(lambda *_, count=count: count.append(1))
         network(torch.ones(1, 3, 64, 64)).square().mean().backward()
         gradients.append(network.fine_encoder.embedding.proj.weight.grad)
         runs.append(len(count))

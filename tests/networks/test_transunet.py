@@ -129,7 +129,7 @@ def test_checkpointing_runs_layers_twice_and_leaves_gradients_alone():
         network = TransUNet(config)
         count = []
         for layer in (network.transformer[0].mlp, network.resnet.stages[1]):
-            layer.register_forward_hook(lambda *_, count=count: count.append(1))
+            layer.register_forward_pre_hook(lambda *_, count=count: count.append(1))
         network(torch.ones(2, 1, 32, 32)).square().mean().backward()
         gradients.append(network.resnet.root[0].weight.grad)
         runs.append(len(count))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import SimpleITK
+from einops import rearrange
 from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 from pydicom.misc import is_dicom
@@ -89,10 +90,10 @@ def load_series(folder: Path) -> StoredImage:
     slices = [_slice(folder, path, header) for path, header in images]
     affine, order, warnings = series_affine(folder.name, [entry.plane for entry in slices])
     rows, columns = slices[0].plane.size
-    volume = np.empty((columns, rows, len(slices)), dtype=np.float32)
+    volume = np.empty((len(slices), rows, columns), dtype=np.float32)
     for k, position in enumerate(order):
-        volume[:, :, k] = slice_values(slices[position].path).T
-    return StoredImage(volume[None], affine, warnings)
+        volume[k] = slice_values(slices[position].path)
+    return StoredImage(rearrange(volume, "k j i -> 1 i j k"), affine, warnings)
 
 
 def slice_values(path: Path) -> NDArray[np.float64]:
@@ -130,6 +131,7 @@ def _images(folder: Path) -> list[tuple[Path, pydicom.Dataset]]:
             continue
         try:
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
+            list(header)  # values are decoded when first looked at: here, where a damaged one is expected
         except DAMAGED as error:
             raise _damaged(path, error) from error
         if "Rows" in header and header.get("SOPClassUID") not in NO_SLICES:
@@ -143,7 +145,7 @@ def _check_one_series(folder: Path, images: list[tuple[Path, pydicom.Dataset]]) 
         key = (str(header.get("StudyInstanceUID", "")), str(header.get("SeriesInstanceUID", "")))
         series.setdefault(key, []).append(header)
     if len(series) > 1:
-        found = ", ".join(f"{len(headers)} files of {headers[0].get('Modality', '?')}" for headers in series.values())
+        found = ", ".join(f"{len(headers)}× {headers[0].get('Modality', '?')}" for headers in series.values())
         raise ImageError(
             f"{folder.name} holds {len(series)} series ({found}): one was expected. "
             "Put each series into a folder of its own."

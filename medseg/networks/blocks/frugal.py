@@ -101,7 +101,7 @@ def normalised_(x: Tensor, *, eps: float) -> Tensor:
         square = torch.stack([(chunk - mean).square_().sum(0) for chunk in chunks]).sum(0) / voxels  # (D,)
         scale = (square + eps).rsqrt()
         for chunk in chunks:
-            chunk.sub_(mean).mul_(scale)
+            chunk.copy_((chunk - mean).mul_(scale))
     return x
 
 
@@ -115,7 +115,8 @@ def leaky_(x: Tensor, shortcut: Tensor | None = None, *, slope: float) -> Tensor
 def _slab(maps: Sequence[Tensor], start: int, stop: int) -> Tensor:
     """A copy (B, stop − start, J, K, ΣC) of all maps side by side.
 
-    There is a plane of zeros before the first and after the last. Beyond that plane there is nothing to copy, and a slab that would begin there is empty.
+    There is a plane of zeros before the first and after the last. Beyond that plane there is nothing to copy,
+    and a slab that would begin there is empty.
     """
     length = maps[0].shape[1]
     stop = min(stop, length + 1)

@@ -102,6 +102,8 @@ def _index_check(config: SwinUNETRConfig) -> Callable[[str, Tensor], None]:
 
 def _norm(name: str | tuple[str, Mapping[str, Any]]) -> ConvolutionNorm:
     """MONAI's ``norm_name``: a word, or a word and the arguments of torch's layer."""
+    if not isinstance(name, str | tuple | list):
+        raise SettingsError(f"swin_unetr: norm_name is {name!r}, expected a word, or a word and arguments.")
     kind, given = (name, {}) if isinstance(name, str) else name
     arguments = dict(given)
     ours = {ours: arguments.pop(theirs) for theirs, ours in NORM_ARGUMENTS.items() if theirs in arguments}

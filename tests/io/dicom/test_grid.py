@@ -54,9 +54,7 @@ def test_uneven_and_repeated_positions_are_refused(heights, message):
 
 def test_a_tilted_stack_is_refused_with_its_angle():
     planes = [plane(0, position=np.array([0, -step * np.tan(np.radians(15)) * 2, step * 2])) for step in range(4)]
-    with pytest.raises(
-        ImageError, match=r"each slice lies 0\.536 mm beside the one before \(gantry tilt 15"
-    ):
+    with pytest.raises(ImageError, match=r"each slice lies 0\.536 mm beside the one before \(gantry tilt 15"):
         series_affine("s", planes)
 
 

@@ -86,7 +86,7 @@ def test_a_report_beside_the_slices_is_passed_over(write_series):
 @pytest.mark.parametrize(
     ("attribute", "value", "message"),
     [
-        ("SeriesInstanceUID", "1.2.3.5", r"holds 2 series \(3 files of CT, 1 files of CT\): one was expected"),
+        ("SeriesInstanceUID", "1.2.3.5", r"holds 2 series \(1× CT, 3× CT\): one was expected"),
         ("NumberOfFrames", 2, "holds several frames"),
         ("SamplesPerPixel", 3, "is a colour picture"),
         ("ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"], "is a localizer"),

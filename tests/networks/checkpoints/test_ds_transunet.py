@@ -1,10 +1,7 @@
 """Every key of a DS-TransUNet release finds its place, and Microsoft's Swin classifiers start its encoders."""
 
-import json
-
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from medseg.errors import SettingsError
 from medseg.networks.checkpoints import WeightsError, load_released, load_start
@@ -193,19 +190,6 @@ def test_no_settings_are_the_published_ones_with_released_heads():
 def test_an_unknown_setting_is_refused_by_name():
     with pytest.raises(SettingsError, match="unknown settings patch_size"):
         config_from_release({**SETTINGS, "patch_size": 4})
-
-
-def test_golden_weights_give_the_authors_numbers(test_golden):
-    notes = json.loads((test_golden / "ds_transunet.json").read_text())
-    tensors = load_file(test_golden / "ds_transunet.safetensors")
-    network, report = load_released("ds_transunet", tensors, notes["config"])
-    assert set(report.loaded) | set(report.derived) == {key for key in tensors if not key.startswith("__")}
-    with torch.no_grad():
-        heads = network.heads(tensors["__input__"])
-        exact = network.double()(tensors["__input__"].double())
-    for logits, name in zip(heads, ("__output__", "__output__1", "__output__2"), strict=True):
-        torch.testing.assert_close(logits, tensors[name], atol=notes["suggested_atol"], rtol=notes["suggested_rtol"])
-    torch.testing.assert_close(exact, tensors["__output_float64__"], atol=1e-9, rtol=0)
 
 
 def swin_classifier(*, branch: str, dim: int, window: int = 3) -> dict[str, torch.Tensor]:

@@ -1,11 +1,8 @@
 """Every key of a TransUNet release finds its place, and Google's ViT file starts the encoder."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from scipy import ndimage
 
 from medseg.errors import SettingsError
@@ -158,20 +155,6 @@ def test_an_unknown_setting_is_refused_by_name():
 
 def test_no_settings_are_the_published_ones():
     assert config_from_release({}) == TransUNetConfig.r50_vit_b16()
-
-
-def test_golden_weights_give_the_authors_numbers(test_golden):
-    notes = json.loads((test_golden / "transunet.json").read_text())
-    tensors = load_file(test_golden / "transunet.safetensors")
-    network, report = load_released("transunet", tensors, notes["config"])
-    assert set(report.loaded) == {key for key in tensors if not key.startswith("__")}
-    with torch.no_grad():
-        logits = network(tensors["__input__"])
-        exact = network.double()(tensors["__input__"].double())
-    torch.testing.assert_close(
-        logits, tensors["__output__"], atol=notes["suggested_atol"], rtol=notes["suggested_rtol"]
-    )
-    torch.testing.assert_close(exact, tensors["__output_float64__"], atol=1e-9, rtol=0)
 
 
 def google_arrays(*, colours: int = 3, side: int = GRID) -> dict[str, np.ndarray]:

@@ -1,0 +1,82 @@
+"""The text at the head of NRRD and MetaImage files, as far as the voxels' whereabouts go.
+
+SimpleITK reads these formats, but does not tell which file the voxels came from, and its MetaImage reader writes
+complaints about short files straight to the terminal; both are looked up here before it is called.
+"""
+
+import re
+from pathlib import Path
+
+from medseg.errors import ImageError
+
+__all__ = ["check_metaimage_complete", "check_metaimage_header", "voxel_files"]
+
+DAMAGED_ADVICE = "it is damaged, cut short, or another kind of file. Export or copy it again."
+
+HEADER_BYTES = 1 << 16
+"""Headers are a few hundred bytes, segmentations of 3D Slicer with many segments some tens of thousands."""
+
+DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)[ \t]*([^\r\n]+)\r?\n", re.MULTILINE | re.IGNORECASE)
+
+NEEDED_KEYS = (b"NDims", b"DimSize", b"ElementType", b"ElementDataFile")
+"""Without these a MetaImage header describes no image."""
+
+PACKED_SIZE = re.compile(rb"^CompressedDataSize\s*=\s*(\d+)", re.MULTILINE)
+
+PACKED = re.compile(rb"^CompressedData\s*=\s*True", re.MULTILINE | re.IGNORECASE)
+
+
+def voxel_files(path: Path) -> tuple[Path, ...]:
+    """The files that an NRRD or MetaImage file consists of: itself and, where its voxels lie apart, their file.
+
+    Raises:
+        ImageError: the voxels are spread over several files.
+    """
+    named = DATA_FILE.search(_head(path))
+    name = named[1].strip().decode(errors="replace") if named else "LOCAL"
+    if name.upper() == "LOCAL":
+        return (path,)
+    if name.upper().startswith("LIST") or "%" in name:
+        raise ImageError(f"{path.name} spreads its voxels over several files: one was expected. Save it as one file.")
+    return (path, path.parent / name)
+
+
+def check_metaimage_header(path: Path) -> None:
+    """Nothing, if the file at ``path`` begins with the header of a MetaImage.
+
+    Raises:
+        ImageError: a key that every such header has is missing.
+    """
+    head = _head(path)
+    missing = [key.decode() for key in NEEDED_KEYS if not re.search(rb"^" + key + rb"\s*=", head, re.MULTILINE)]
+    if missing:
+        raise ImageError(f"{path.name} cannot be read (its header has no {', '.join(missing)}): {DAMAGED_ADVICE}")
+
+
+def check_metaimage_complete(path: Path, voxel_bytes: int) -> None:
+    """Nothing, if the MetaImage file at ``path`` holds all of its voxels, ``voxel_bytes`` when unpacked.
+
+    Raises:
+        ImageError: voxels are missing.
+    """
+    head = _head(path)
+    named = DATA_FILE.search(head)
+    if named is None:
+        return
+    *_, voxels = voxel_files(path)
+    if not voxels.is_file():
+        raise ImageError(f"{path.name} names {voxels.name} for its voxels, which does not exist. Put it beside.")
+    packed_size = PACKED_SIZE.search(head)
+    expected = int(packed_size[1]) if packed_size else voxel_bytes
+    if PACKED.search(head) and not packed_size:
+        return  # older writers do not say how long the packed voxels are
+    found = voxels.stat().st_size - (named.end() if voxels == path else 0)
+    if found < expected:
+        raise ImageError(
+            f"{path.name} holds {found} bytes of voxels, {expected} were expected: {DAMAGED_ADVICE}"
+        )
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEADER_BYTES)

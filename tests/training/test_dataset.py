@@ -1,0 +1,112 @@
+"""Examples and batches: labels on the image's grid, and crops that depend on seed and step alone."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, NormalizeIntensityd, Orientationd, Spacingd
+
+from medseg.data import DataCase
+from medseg.geometry import geometry_of
+from medseg.training.dataset import Batches, Example, prepare_examples
+
+ROAD = Compose([Orientationd("image", "RAS", labels=None), Spacingd("image", (1, 1, 1), mode="bilinear")])
+
+
+def constant_examples(count: int) -> list[Example]:
+    """Examples of one voxel, each with its own number as image and label."""
+    return [
+        Example(
+            str(number),
+            MetaTensor(torch.full((1, 1, 1, 1), float(number))),
+            MetaTensor(torch.full((1, 1, 1, 1), number)),
+        )
+        for number in range(count)
+    ]
+
+
+def test_labels_lie_on_the_grid_of_the_preprocessed_image_voxel_for_voxel(training_data, manifest):
+    heard = []
+    cases = manifest.locate(training_data, split="train")
+    examples = prepare_examples(cases, ROAD, channel_names=["T1"], on_case=lambda: heard.append(1))
+    assert [example.case_id for example in examples] == ["case_0", "case_1", "case_2"]
+    assert len(heard) == 3
+    for case, example in zip(cases, examples, strict=True):
+        stored = np.asarray(nib.load(case.label).dataobj)  # stored as LPS
+        assert geometry_of(example.image).axcodes == "RAS"
+        assert geometry_of(example.label).matches(geometry_of(example.image))
+        assert np.array_equal(example.label.numpy()[0], stored[::-1, ::-1])
+        assert example.label.dtype == torch.uint8
+
+
+def test_frames_of_one_file_become_channels(tmp_path: Path):
+    frames = np.random.default_rng(0).normal(size=(5, 4, 3, 2)).astype(np.float32)
+    nib.save(nib.Nifti1Image(frames, np.eye(4)), tmp_path / "image.nii.gz")
+    nib.save(nib.Nifti1Image(np.zeros((5, 4, 3), np.uint8), np.eye(4)), tmp_path / "label.nii.gz")
+    case = DataCase("one", (tmp_path / "image.nii.gz",), tmp_path / "label.nii.gz")
+    (example,) = prepare_examples([case], ROAD, channel_names=["flair", "t1"])
+    assert np.array_equal(example.image.numpy(), np.stack([frames[..., 0], frames[..., 1]]))
+
+
+@pytest.fixture(scope="module")
+def real_batches(bundle, training_data, manifest):
+    """Makes ``Batches`` of the three scans with the recipe's own augmentation."""
+    parser = bundle.parser(device=torch.device("cpu"))
+    road, augmentation = bundle.build("preprocessing", parser), bundle.build("augmentation", parser)
+    examples = prepare_examples(manifest.locate(training_data, split="train"), road, channel_names=["T1"])
+    return lambda seed: Batches(examples, augmentation, batch_size=2, seed=seed)
+
+
+def test_a_batch_depends_on_seed_and_step_alone(real_batches):
+    expected = real_batches(7).at(5)
+    other = real_batches(7)
+    for step in (9, 0, 5, 3):
+        batch = other.at(step)
+        is_same = torch.equal(batch.images, expected.images) and torch.equal(batch.labels, expected.labels)
+        assert is_same == (step == 5)
+    assert not torch.equal(real_batches(8).at(5).images, expected.images)
+
+
+def test_a_batch_has_the_shapes_and_types_that_the_loss_takes(real_batches):
+    batch = real_batches(7).at(0)
+    assert batch.images.shape == batch.labels.shape == (2, 1, 16, 16, 16)
+    assert batch.images.dtype == batch.labels.dtype == torch.float32
+    assert set(batch.labels.unique().tolist()) <= {0, 1, 2}
+    assert type(batch.images) is torch.Tensor
+
+
+def test_drawing_leaves_the_examples_as_they_were(bundle):
+    augmentation = bundle.build("augmentation", bundle.parser(device=torch.device("cpu")))
+    example = Example("one", MetaTensor(torch.rand(1, 18, 18, 18)), MetaTensor(torch.ones(1, 18, 18, 18)))
+    before = example.image.clone(), example.label.clone()
+    batches = Batches([example], augmentation, batch_size=1, seed=0)
+    for step in range(4):
+        batches.at(step)
+    assert torch.equal(example.image, before[0])
+    assert torch.equal(example.label, before[1])
+    assert example.image.applied_operations == []
+    assert example.label.applied_operations == []
+
+
+def test_an_augmentation_that_writes_in_place_leaves_the_examples_as_they_were():
+    example = Example("one", MetaTensor(torch.rand(1, 4, 4, 4)), MetaTensor(torch.ones(1, 4, 4, 4)))
+    before = example.image.clone()
+    Batches([example], Compose([NormalizeIntensityd("image", nonzero=True)]), batch_size=1, seed=0).at(0)
+    assert torch.equal(example.image, before)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_every_example_comes_up_once_in_each_round(batch_size):
+    batches = Batches(constant_examples(5), Compose([]), batch_size=batch_size, seed=1)
+    drawn = [int(image) for step in range(15 // batch_size) for image in batches.at(step).images.flatten()]
+    rounds = [drawn[start : start + 5] for start in range(0, len(drawn) - 4, 5)]
+    assert all(sorted(one) == [0, 1, 2, 3, 4] for one in rounds)
+    assert len({tuple(one) for one in rounds}) > 1
+
+
+def test_image_and_label_of_an_example_stay_together():
+    batch = Batches(constant_examples(5), Compose([]), batch_size=5, seed=1).at(0)
+    assert torch.equal(batch.images, batch.labels)

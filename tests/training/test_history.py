@@ -1,0 +1,44 @@
+"""The log of a training, and its picture."""
+
+import math
+
+from medseg.training.history import append_event, draw_curves, forget_after, read_events
+
+
+def test_events_come_back_in_their_order(tmp_path):
+    for step in (10, 20):
+        append_event(tmp_path / "log.jsonl", {"step": step, "loss": 1 / step})
+    assert read_events(tmp_path / "log.jsonl") == [{"step": 10, "loss": 0.1}, {"step": 20, "loss": 0.05}]
+
+
+def test_a_missing_log_has_no_events(tmp_path):
+    assert read_events(tmp_path / "log.jsonl") == []
+
+
+def test_a_last_line_that_was_cut_short_is_left_out(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"step": 10, "loss": 0.1}\n{"step": 20, "lo')
+    assert read_events(path) == [{"step": 10, "loss": 0.1}]
+
+
+def test_what_came_after_the_checkpoint_is_forgotten(tmp_path):
+    path = tmp_path / "log.jsonl"
+    for step in (10, 20, 30):
+        append_event(path, {"step": step})
+    with path.open("a") as stream:
+        stream.write('{"step": 4')
+    forget_after(path, 20)
+    append_event(path, {"step": 30, "again": True})
+    assert read_events(path) == [{"step": 10}, {"step": 20}, {"step": 30, "again": True}]
+
+
+def test_curves_are_drawn_from_any_part_of_a_log(tmp_path):
+    losses = [{"step": step, "loss": 1 / step} for step in (10, 20)]
+    scores = [
+        {"step": 10, "dice": {"a": None, "b": 0.1}, "mean_dice": 0.1},
+        {"step": 20, "dice": {"a": 0.5, "b": math.pi / 4}, "mean_dice": 0.6},
+    ]
+    for number, events in enumerate(([], losses, scores, losses + scores)):
+        path = tmp_path / f"{number}.png"
+        draw_curves(events, path)
+        assert path.read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,270 @@
+"""The loop: the same weights with and without interruptions, and no training over another."""
+
+import json
+import math
+import random
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from medseg.bundle import Bundle, load_weights
+from medseg.data import DataManifest
+from medseg.errors import BundleError, DataError, OutputError, RunError
+from medseg.training import TrainingResult, train, with_settings
+from medseg.training.checkpoint import read_checkpoint
+from medseg.training.history import read_events
+
+CPU = torch.device("cpu")
+
+TRAIN_IN_ANOTHER_PROCESS = """
+import sys
+from pathlib import Path
+
+import torch
+
+from medseg.bundle import load_bundle
+from medseg.data import load_manifest
+from medseg.training import train
+
+bundle, data, output, threads = sys.argv[1:]
+torch.set_num_threads(int(threads))
+train(
+    load_bundle(bundle, overlays=("train",)),
+    load_manifest(Path(data) / "blocks.json"),
+    data_root=Path(data),
+    output=Path(output),
+    device=torch.device("cpu"),
+    progress=lambda stage, done, total: print(stage, done, flush=True),
+)
+"""
+
+
+class StoppedError(Exception):
+    """Stands for whatever stops a training."""
+
+
+def interrupt_at(step: int):
+    """A listener that stops the training after this step."""
+
+    def listen(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("train", step):
+            raise StoppedError
+
+    return listen
+
+
+@pytest.fixture(scope="module")
+def undisturbed(bundle, manifest, training_data, tmp_path_factory) -> tuple[Path, TrainingResult]:
+    """The folder of a training that nothing interrupted, and its result."""
+    output = tmp_path_factory.mktemp("undisturbed")
+    return output, train(bundle, manifest, data_root=training_data, output=output, device=CPU)
+
+
+def log_without_times(output: Path) -> list[dict]:
+    return [
+        {key: value for key, value in event.items() if key != "elapsed_s"}
+        for event in read_events(output / "log.jsonl")
+    ]
+
+
+def assert_same_training(output: Path, expected: Path) -> None:
+    """Weights, averages, optimiser, learning rate, log: bit for bit, as if nothing had happened."""
+    assert (output / "model.safetensors").read_bytes() == (expected / "model.safetensors").read_bytes()
+    found, wanted = read_checkpoint(output / "checkpoint.pt"), read_checkpoint(expected / "checkpoint.pt")
+    for part in ("network", "average"):
+        for name, value in getattr(wanted, part).items():
+            assert torch.equal(getattr(found, part)[name], value), f"{part} {name}"
+    for number, moments in wanted.optimizer["state"].items():
+        assert all(torch.equal(found.optimizer["state"][number][name], value) for name, value in moments.items())
+    assert found.lr_scheduler == wanted.lr_scheduler
+    assert (found.step, found.best_step, found.best_dice) == (wanted.step, wanted.best_step, wanted.best_dice)
+    assert log_without_times(output) == log_without_times(expected)
+
+
+def test_a_training_leaves_weights_checkpoint_log_and_curves(undisturbed, bundle):
+    output, result = undisturbed
+    assert sorted(path.name for path in output.iterdir()) == [
+        "checkpoint.pt",
+        "curves.png",
+        "log.jsonl",
+        "model.safetensors",
+    ]
+    assert sorted(result.files) == sorted(output.iterdir())
+    assert result.steps == 12
+    assert result.best_step in {6, 12}
+    events = read_events(output / "log.jsonl")
+    assert [(event["step"], "dice" in event) for event in events] == [(6, True), (10, False), (12, True)]
+    best = max(event["mean_dice"] for event in events if "dice" in event)
+    assert result.best_dice == pytest.approx(best, abs=1e-5)
+    network = bundle.build("network", bundle.parser(device=CPU))
+    load_weights(network, output / "model.safetensors")
+
+
+def test_the_same_recipe_gives_the_same_training_again(undisturbed, bundle, manifest, training_data, tmp_path):
+    torch.manual_seed(99)  # what the process did before does not matter
+    train(bundle, manifest, data_root=training_data, output=tmp_path, device=CPU)
+    assert_same_training(tmp_path, undisturbed[0])
+
+
+@pytest.mark.parametrize("step", [4, 7, 11])
+def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
+    step, undisturbed, bundle, manifest, training_data, tmp_path
+):
+    with pytest.raises(StoppedError):
+        train(bundle, manifest, data_root=training_data, output=tmp_path, device=CPU, progress=interrupt_at(step))
+    torch.manual_seed(99)
+    train(bundle, manifest, data_root=training_data, output=tmp_path, device=CPU, resume=True)
+    assert_same_training(tmp_path, undisturbed[0])
+
+
+def test_a_training_killed_at_any_moment_goes_on_as_if_nothing_had_happened(
+    undisturbed, bundle, bundle_folder, manifest, training_data, tmp_path
+):
+    step, pause_s = random.randint(4, 11), random.uniform(0, 0.1)  # a failure prints both
+    command = [sys.executable, "-c", TRAIN_IN_ANOTHER_PROCESS]
+    words = [str(bundle_folder), str(training_data), str(tmp_path), str(torch.get_num_threads())]
+    with subprocess.Popen([*command, *words], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.split() == ["train", str(step)]:
+                break
+        try:
+            process.wait(timeout=pause_s)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+    assert process.returncode in {0, -signal.SIGKILL}, f"killed after step {step} and {pause_s} s"
+    train(bundle, manifest, data_root=training_data, output=tmp_path, device=CPU, resume=True)
+    assert_same_training(tmp_path, undisturbed[0])
+
+
+def test_a_training_killed_before_its_first_checkpoint_starts_anew(bundle, manifest, training_data, tmp_path):
+    short = with_settings(bundle, ["steps=2", "validate_every=1"])
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 123.0}\n')
+    with pytest.raises(DataError, match="start the training without --resume"):
+        train(short, manifest, data_root=training_data, output=tmp_path, device=CPU, resume=True)
+    train(short, manifest, data_root=training_data, output=tmp_path, device=CPU)
+    assert [event["step"] for event in read_events(tmp_path / "log.jsonl")] == [1, 2]
+    assert all("loss" not in event for event in read_events(tmp_path / "log.jsonl"))
+
+
+def test_a_finished_training_resumes_to_the_same_result(undisturbed, bundle, manifest, training_data):
+    output, result = undisturbed
+    before = (output / "model.safetensors").read_bytes()
+    again = train(bundle, manifest, data_root=training_data, output=output, device=CPU, resume=True)
+    assert again == result
+    assert (output / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("override", ["steps=13", "seed=8", "batch_size=1"])
+def test_resuming_with_another_recipe_is_refused(override, undisturbed, bundle, manifest, training_data):
+    other = with_settings(bundle, [override])
+    with pytest.raises(BundleError, match="was trained with another configuration, split or torch version"):
+        train(other, manifest, data_root=training_data, output=undisturbed[0], device=CPU, resume=True)
+
+
+def test_resuming_with_another_split_is_refused(undisturbed, bundle, manifest, training_data):
+    content = manifest.model_dump() | {"splits": {"train": ["case_0"], "validation": ["case_3"]}}
+    other = DataManifest.from_mapping(content, source="test")
+    with pytest.raises(BundleError, match="was trained with another configuration, split or torch version"):
+        train(bundle, other, data_root=training_data, output=undisturbed[0], device=CPU, resume=True)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "model.safetensors"])
+def test_a_folder_that_holds_a_training_or_weights_is_refused(name, bundle, manifest, training_data, tmp_path):
+    (tmp_path / name).write_bytes(b"precious")
+    with pytest.raises(OutputError, match=rf"already holds a training \({name}\): go on with it by --resume"):
+        train(bundle, manifest, data_root=training_data, output=tmp_path, device=CPU)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == b"precious"
+
+
+def test_an_output_that_cannot_be_a_folder_is_refused(bundle, manifest, training_data, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(OutputError, match="taken cannot be made"):
+        train(bundle, manifest, data_root=training_data, output=tmp_path / "taken", device=CPU)
+
+
+def test_a_loss_that_is_no_number_stops_the_training(bundle, manifest, training_data, tmp_path):
+    broken = replace(bundle, config={**bundle.config, "loss": "$lambda logits, labels: (logits * float('nan')).mean()"})
+    with pytest.raises(RunError, match="the loss is nan after 0 steps: lower the learning rate"):
+        train(broken, manifest, data_root=training_data, output=tmp_path, device=CPU)
+
+
+def test_without_validation_cases_the_last_average_is_kept(bundle, manifest, training_data, tmp_path):
+    content = manifest.model_dump() | {"splits": {"train": ["case_0", "case_1"]}}
+    alone = DataManifest.from_mapping(content, source="test")
+    short = with_settings(bundle, ["steps=3", "validate_every=1"])
+    result = train(short, alone, data_root=training_data, output=tmp_path, device=CPU)
+    assert math.isnan(result.best_dice)
+    assert result.best_step == 3
+    network = load_weights(bundle.build("network", bundle.parser(device=CPU)), tmp_path / "model.safetensors")
+    last = read_checkpoint(tmp_path / "checkpoint.pt").average
+    assert all(torch.equal(value, last[key].half().float()) for key, value in network.state_dict().items())
+
+
+def test_a_log_is_valid_json_even_where_a_label_was_not_there(bundle, manifest, training_data, tmp_path):
+    spare = {"index": 3, "name": "nowhere", "color": (0, 0, 0), "concept": None}
+    labels = [*manifest.model_dump()["labels"], spare]
+    wider = DataManifest.from_mapping(manifest.model_dump() | {"labels": labels}, source="test")
+    network = {**bundle.config["network_def"], "out_channels": 4}
+    config = {**bundle.config, "labels": [*bundle.config["labels"], spare], "network_def": network}
+    short = with_settings(replace(bundle, config=config), ["steps=1"])
+    train(short, wider, data_root=training_data, output=tmp_path, device=CPU)
+
+    def refuse(constant: str) -> None:
+        pytest.fail(f"{constant} is no JSON")
+
+    for line in (tmp_path / "log.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=refuse)
+
+
+def test_labels_or_channels_that_disagree_are_refused(bundle, manifest, training_data, tmp_path):
+    def changed(**changes: object) -> Bundle:
+        return replace(bundle, config={**bundle.config, **changes})
+
+    swapped = [dict(entry) for entry in bundle.config["labels"]]
+    swapped[0]["name"], swapped[1]["name"] = swapped[1]["name"], swapped[0]["name"]
+    with pytest.raises(BundleError, match=r"bundle tiny has labels .*: both must agree"):
+        train(changed(labels=swapped), manifest, data_root=training_data, output=tmp_path, device=CPU)
+    with pytest.raises(BundleError, match=r"bundle tiny takes channels \['T2'\], blocks has \['T1'\]"):
+        train(
+            changed(channels=[{"name": "T2", "modality": "MR"}]),
+            manifest,
+            data_root=training_data,
+            output=tmp_path,
+            device=CPU,
+        )
+
+
+def test_missing_scans_are_told_before_anything_is_written(bundle, manifest, tmp_path):
+    with pytest.raises(DataError, match="holds no Blocks"):
+        train(bundle, manifest, data_root=tmp_path, output=tmp_path / "out", device=CPU)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_training_leaves_the_random_state_and_kernels_of_the_process_as_they_were(
+    bundle, manifest, training_data, tmp_path
+):
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    train(with_settings(bundle, ["steps=1"]), manifest, data_root=training_data, output=tmp_path, device=CPU)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_training_runs_on_a_gpu(bundle, manifest, training_data, tmp_path):
+    result = train(
+        with_settings(bundle, ["steps=2"]),
+        manifest,
+        data_root=training_data,
+        output=tmp_path,
+        device=torch.device("cuda"),
+    )
+    assert result.steps == 2
