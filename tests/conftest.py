@@ -1,6 +1,8 @@
 """Fixtures that every room shares: where the real scans and the golden values lie, and a small synthetic scan."""
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests run side by side: one thread each, set before torch
 from collections.abc import Callable
 from pathlib import Path
 

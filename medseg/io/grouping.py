@@ -29,11 +29,16 @@ class NamedFile:
     parsed: ParsedName
 
 
-def group_files(paths: Sequence[Path], vocabulary: ChannelVocabulary, *, folder: Path) -> list[CaseFiles | FailedCase]:
-    """The cases among ``paths``; ``folder`` names a case whose files say nothing but their channel."""
+def group_files(
+    paths: Sequence[Path], vocabulary: ChannelVocabulary, *, folder: Path, are_typed: bool = False
+) -> list[CaseFiles | FailedCase]:
+    """The cases among ``paths``; ``folder`` names a case whose files say nothing but their channel.
+
+    Files that a person typed one by one keep their own names where each is a case.
+    """
     files = [NamedFile(path, vocabulary.parse(name_without_suffix(path))) for path in paths]
     if len(vocabulary.names) == 1:
-        return list(_one_case_each(files, vocabulary.names[0], folder))
+        return list(_one_case_each(files, vocabulary.names[0], None if are_typed else folder))
     groups, unnamed = _groups(files)
     cases: list[CaseFiles | FailedCase] = [
         _attempt(rest or folder.resolve().name, group, vocabulary) for rest, group in groups.items()
@@ -51,7 +56,7 @@ def group_files(paths: Sequence[Path], vocabulary: ChannelVocabulary, *, folder:
     return _with_leftover(cases, leftover, vocabulary, folder=folder)
 
 
-def _one_case_each(files: Sequence[NamedFile], channel: str, folder: Path) -> list[CaseFiles]:
+def _one_case_each(files: Sequence[NamedFile], channel: str, folder: Path | None) -> list[CaseFiles]:
     """For models of one channel: every file is a case, unless its name says that it is another channel."""
     if any(file.parsed.channel for file in files):
         files = [file for file in files if not file.parsed.is_other]
@@ -61,7 +66,7 @@ def _one_case_each(files: Sequence[NamedFile], channel: str, folder: Path) -> li
         name = name_without_suffix(file.path)
         if file.parsed.number == 0 and numbers == {0}:  # with other numbers beside it, it counts cases, not channels
             name = file.parsed.rest
-        if not file.parsed.rest or (name.lower() in BARE_NAMES and len(files) == 1):
+        if folder is not None and (not file.parsed.rest or (name.lower() in BARE_NAMES and len(files) == 1)):
             name = folder.resolve().name
         cases.append(CaseFiles(name, (ChannelFile(channel, file.path),)))
     return cases

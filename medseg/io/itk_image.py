@@ -91,11 +91,10 @@ def _opened(path: Path) -> Any:
         raise _unreadable(path, str(error)) from error
     _check_kind(path, reader)
     if is_metaimage:
-        pixel_bytes = SimpleITK.Image(
-            [1, 1], reader.GetPixelID(), reader.GetNumberOfComponents()
-        ).GetSizeOfPixelComponent()
-        voxels = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()
-        check_metaimage_complete(path, voxels * pixel_bytes)
+        components = reader.GetNumberOfComponents()
+        one_pixel = SimpleITK.Image([1, 1], reader.GetPixelID(), components)
+        voxel_bytes = components * one_pixel.GetSizeOfPixelComponent()
+        check_metaimage_complete(path, math.prod(reader.GetSize()) * voxel_bytes)
     return reader
 
 
@@ -142,7 +141,4 @@ def _warnings(image: Any, path: Path) -> tuple[str, ...]:
 def _unreadable(path: Path, message: str) -> ImageError:
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     reason = lines[-1].removeprefix("ITK ERROR: ") if lines else "no reason given"
-    return ImageError(
-        f"{path.name} cannot be read ({reason}): it is damaged, cut short, or another kind of file. "
-        "Export or copy it again."
-    )
+    return ImageError(f"{path.name} cannot be read ({reason}): {DAMAGED_ADVICE}")

@@ -52,7 +52,7 @@ def resolve_cases(inputs: Sequence[str | Path], *, channels: Sequence[ChannelSpe
     except OSError as error:
         raise CaseError(f"{error.filename or 'an input'} cannot be opened: {error.strerror}. Check it.") from error
     if files:
-        cases.extend(_typed(group_files(files, vocabulary, folder=files[0].parent), "the files given"))
+        cases.extend(_typed(group_files(files, vocabulary, folder=files[0].parent, are_typed=True), "the files given"))
     if named:
         cases.append(_named_case(named, vocabulary))
     if not cases:

@@ -72,11 +72,12 @@ def check_metaimage_complete(path: Path, voxel_bytes: int) -> None:
         return  # older writers do not say how long the packed voxels are
     found = voxels.stat().st_size - (named.end() if voxels == path else 0)
     if found < expected:
-        raise ImageError(
-            f"{path.name} holds {found} bytes of voxels, {expected} were expected: {DAMAGED_ADVICE}"
-        )
+        raise ImageError(f"{path.name} holds {found} bytes of voxels, {expected} were expected: {DAMAGED_ADVICE}")
 
 
 def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(HEADER_BYTES)
+    try:
+        with path.open("rb") as file:
+            return file.read(HEADER_BYTES)
+    except OSError as error:
+        raise ImageError(f"{path.name} cannot be opened: {error.strerror}. Check the file.") from error

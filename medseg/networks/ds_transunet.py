@@ -104,8 +104,8 @@ class DSTransUNetConfig(Settings):
     def tiny(cls) -> Self:
         """A network for tests: every part present, a second to train a step."""
         return cls(
-            in_channels=3, out_channels=2, fine_dim=8, fine_depths=(2, 2, 2, 2), fine_heads=(1, 2, 4, 8),
-            fine_drop_path=0.0, coarse_dim=6, coarse_depths=(2, 2, 2, 2), coarse_heads=(1, 2, 3, 6),
+            in_channels=3, out_channels=2, fine_dim=8, fine_depths=(2, 1, 1, 1), fine_heads=(1, 2, 4, 8),
+            fine_drop_path=0.0, coarse_dim=6, coarse_depths=(1, 1, 1, 1), coarse_heads=(1, 2, 3, 6),
             coarse_drop_path=0.0, fused_dim=16, decoder_drop_path=0.0, attn_window=4, decoder_attn_window=4,
             norm_groups=4,
         )  # fmt: skip

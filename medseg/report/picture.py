@@ -6,6 +6,7 @@ are small in the scan a second row shows them enlarged.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -154,19 +155,10 @@ def _draw_plane(canvas: Canvas, scene: Scene, view: View, panel: PanelBox, *, bo
     labels = scene.display.label_plane(view, index, box)
     rows, columns = grey.shape
     axes = canvas.axes(panel, columns=columns, rows=rows)
-    extent = (0, columns, rows, 0)
-    axes.imshow(
-        grey,
-        cmap="gray",
-        vmin=black,
-        vmax=white,
-        extent=extent,
-        aspect="auto",
-        origin="upper",
-        interpolation="bilinear",
-    )
+    over_voxels: dict[str, Any] = {"extent": (0, columns, rows, 0), "aspect": "auto", "origin": "upper"}
+    axes.imshow(grey, cmap="gray", vmin=black, vmax=white, interpolation="bilinear", **over_voxels)
     layer = outline_layer(labels, scene.label_table, width=panel.width, height=panel.height)
-    axes.imshow(layer, extent=extent, aspect="auto", origin="upper", interpolation="nearest")
+    axes.imshow(layer, interpolation="nearest", **over_voxels)
     if frame is not None:
         across, down = frame[view.columns], frame[view.rows]
         axes.add_patch(

@@ -33,7 +33,7 @@ DARK_SHARE = 0.1
 """Share of the way from the 2nd to the 98th percentile below which an image without units shows background."""
 
 SAMPLES = 500_000
-"""Voxels that the grey window is estimated from; ten times as many move a percentile by less than one grey."""
+"""Voxels that the grey window is estimated from; enough for a percentile, few enough to sort at once."""
 
 
 @dataclass(frozen=True)

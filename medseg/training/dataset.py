@@ -88,6 +88,6 @@ class Batches:
         example = self._examples[order[place]]
         augmentation_seed = np.random.default_rng((self._seed, 1, position)).integers(2**31)
         self._augmentation.set_random_state(seed=int(augmentation_seed))
-        # A copy: MONAI 1.6.1 notes each transform in the image that it is given, which would grow with every step.
-        crop = self._augmentation({"image": example.image.clone(), "label": example.label.float()})
+        # Copies: MONAI 1.6.1 notes each transform in the image that it is given, which would grow with every step.
+        crop = self._augmentation({"image": example.image.clone(), "label": example.label.clone().float()})
         return crop["image"].as_tensor(), crop["label"].as_tensor()

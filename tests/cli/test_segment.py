@@ -211,11 +211,11 @@ def test_a_kill_in_the_middle_leaves_complete_files_only(tiny_bundle, write_scan
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 300
-    while not list(out.glob("*.nii.gz")) and time.monotonic() < deadline and running.poll() is None:
+    while not list(out.glob("case*.nii.gz")) and time.monotonic() < deadline and running.poll() is None:
         time.sleep(0.01)
     running.send_signal(signal.SIGKILL)
     assert running.wait() == -signal.SIGKILL
-    finished = [path for path in out.glob("*.nii.gz") if not path.name.startswith(".")]
+    finished = list(out.glob("case*.nii.gz"))
     assert finished
     for path in finished:
         assert nib.load(path).get_fdata().shape == (40, 40, 40)

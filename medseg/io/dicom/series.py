@@ -16,7 +16,7 @@ import pydicom
 import SimpleITK
 from einops import rearrange
 from numpy.typing import NDArray
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.misc import is_dicom
 from pydicom.pixels.decoders.base import get_decoder
 
@@ -51,7 +51,17 @@ CONVERT = "Convert the series to NIfTI first, for example with dcm2niix."
 NO_SLICES = {"1.2.840.10008.1.3.10"}
 """SOP classes that lie beside slices and are passed over: the DICOMDIR."""
 
-DAMAGED = (InvalidDicomError, OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, NotImplementedError)
+DAMAGED = (
+    InvalidDicomError,
+    BytesLengthException,
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    AttributeError,
+    TypeError,
+    NotImplementedError,
+)
 """What pydicom raises for headers and pixels that are damaged."""
 
 
