@@ -18,9 +18,6 @@ from medseg.errors import OutputError
 
 __all__ = ["atomic_write", "check_target"]
 
-DOUBLE_SUFFIXES = (".nii.gz", ".seg.nrrd", ".tar.gz")
-"""Endings that a writer must see whole to pick its format."""
-
 ADVICE = {
     errno.EACCES: "no permission to write there. Choose another folder or change its permissions.",
     errno.EPERM: "no permission to write there. Choose another folder or change its permissions.",
@@ -36,7 +33,9 @@ ADVICE = {
 
 @contextmanager
 def atomic_write(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A temporary path with the same suffix in the same folder; it takes the name ``path`` when the block ends well.
+    """A temporary path in the same folder; it takes the name ``path`` when the block ends well.
+
+    The temporary name is hidden and has no image's suffix: what a killed process leaves is never read as a result.
 
     The file and its folder are flushed to the disk before the block returns. Without ``overwrite`` a file that
     another process writes meanwhile is not replaced either.
@@ -45,7 +44,7 @@ def atomic_write(path: Path, *, overwrite: bool) -> Iterator[Path]:
         OutputError: the file exists, or the place cannot be written to; nothing is left behind.
     """
     check_target(path, overwrite=overwrite)
-    temporary = path.parent / f".{secrets.token_hex(6)}.partial{_suffix(path)}"
+    temporary = path.parent / f".{secrets.token_hex(6)}.partial"
     try:
         yield temporary
         _flush(temporary)
@@ -76,10 +75,6 @@ def check_target(path: Path, *, overwrite: bool) -> None:
             raise _output_error(path, PermissionError(errno.EACCES, "not writable"))
     except OSError as error:
         raise _output_error(path, error) from error
-
-
-def _suffix(path: Path) -> str:
-    return next((suffix for suffix in DOUBLE_SUFFIXES if path.name.endswith(suffix)), path.suffix)
 
 
 def _flush(path: Path) -> None:

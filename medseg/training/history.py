@@ -56,4 +56,4 @@ def draw_curves(events: list[dict[str, Any]], path: Path) -> None:
         dice_axes.set_ylabel("validation Dice", color="#D55E00")
         dice_axes.legend(loc="center right")
     with atomic_write(path, overwrite=True) as temporary:
-        figure.savefig(temporary, dpi=120)
+        figure.savefig(temporary, dpi=120, format="png")

@@ -1,0 +1,68 @@
+"""Devices by name, and the parts of a bundle put together."""
+
+import pytest
+import torch
+from monai.transforms import KeepLargestConnectedComponentd
+
+from medseg.bundle import build_network, build_segmenter, choose_device, load_bundle
+from medseg.errors import BundleError, SettingsError
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "device"),
+    [("cpu", 0, "cpu"), ("auto", 0, "cpu"), ("auto", 2, "cuda"), ("cuda", 1, "cuda"), ("cuda:1", 2, "cuda:1")],
+)
+def test_a_device_has_a_name(name, count, device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    assert choose_device(name) == torch.device(device)
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:one", "cuda:-1", "mps:0", ""])
+def test_a_name_that_is_no_device_is_refused(name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SettingsError, match=f"device '{name}' is (unknown|not on this machine)"):
+        choose_device(name)
+
+
+@pytest.mark.parametrize(("name", "count"), [("cuda", 0), ("cuda:0", 0), ("cuda:2", 2)])
+def test_a_device_that_this_machine_lacks_is_refused_with_what_there_is(name, count, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(SettingsError, match=rf"'{name}' is not on this machine \({count} CUDA devices found\)"):
+        choose_device(name)
+
+
+def test_the_network_is_built_with_its_weights_and_in_evaluation_mode(bundle):
+    network = build_network(bundle, device=CPU)
+    assert not network.training
+    again = build_network(bundle, device=CPU)
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in network.state_dict().items())
+
+
+def test_a_segmenter_keeps_of_the_postprocessing_what_cleans_labels(bundle):
+    segmenter = build_segmenter(bundle, device=CPU)
+    assert [type(step) for step in segmenter.postprocessing.transforms] == [KeepLargestConnectedComponentd]
+    assert segmenter.channel_names == ("T1",)
+    assert segmenter.label_table == bundle.label_table
+    assert segmenter.device == CPU
+
+
+def test_a_bundle_without_postprocessing_has_none(bundle):
+    del bundle.config["postprocessing"]
+    assert build_segmenter(bundle, device=CPU).postprocessing.transforms == ()
+
+
+def test_a_bundle_without_weights_is_refused(bundle):
+    bundle.weights_path.unlink()
+    with pytest.raises(BundleError, match="no trained weights"):
+        build_segmenter(bundle, device=CPU)
+
+
+@pytest.mark.parametrize("part", ["preprocessing", "postprocessing"])
+def test_steps_that_are_no_compose_are_refused(folder, change, part):
+    change(folder / "configs" / "inference.yaml", {part: {"_target_": "Identityd", "keys": "image"}})
+    with pytest.raises(BundleError, match=f"bundle tiny: '{part}' is a Identityd: MONAI's Compose was expected"):
+        build_segmenter(load_bundle(folder), device=CPU)
