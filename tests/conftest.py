@@ -1,9 +1,8 @@
 """Fixtures that every room shares: where the real scans and the golden values lie, and a small synthetic scan."""
 
 import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests run side by side: one thread each, set before torch
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -11,14 +10,21 @@ import numpy as np
 import pytest
 
 REQUIRE = "MEDSEG_REQUIRE_DATA"
-"""Set by continuous integration where real scans are at hand: a test of them that was skipped is then a failure."""
+"""Set by continuous integration where real scans are at hand: a test that lacks them is then a failure, no skip."""
 
 BESIDE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_configure() -> None:
+    """The tests run side by side: one thread each, said before torch is imported."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _folder_from_environment(variable: str, default: Path) -> Path:
     folder = Path(os.environ.get(variable, default))
     if not folder.is_dir():
+        if os.environ.get(REQUIRE):
+            pytest.fail(f"{REQUIRE} is set, but {variable} names no folder ({folder.name!r} is absent)")
         pytest.skip(f"{variable} names no folder ({folder.name!r} is absent)")
     return folder
 
@@ -58,11 +64,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.realdata)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
-    """A skipped test of real scans fails where the scans were promised."""
-    report = yield
-    if report.skipped and os.environ.get(REQUIRE) and item.get_closest_marker("realdata"):
-        report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} needs real scans, was skipped, and {REQUIRE} is set: {report.longrepr}"
-    return report
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """A disk that takes no more than 20 kB a file, which fails a write as a full one does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

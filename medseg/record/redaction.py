@@ -6,7 +6,7 @@ the place of names and paths.
 
 import re
 from collections.abc import Iterable
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from pydantic import JsonValue
 
@@ -52,10 +52,13 @@ class PathRedactor:
         return value
 
 
-def _traces_of(path: PurePath) -> set[str]:
+def _traces_of(path: Path) -> set[str]:
     """The path as typed and as resolved, every name in it, and the file's name without its endings."""
     traces: set[str] = set()
-    for form in (path, Path(path).absolute(), Path(path).resolve()):
-        stem = form.name.split(".")[0]
-        traces |= {str(form), form.as_posix(), stem, *form.parts}
+    for form in (path, path.absolute(), path.resolve()):
+        traces |= {str(form), form.as_posix(), *form.parts}
+    name = Path(path.name)
+    while name.suffix[1:].isalpha():  # .nii.gz is an ending, the .5 of an identifier such as 1.2.5 is not
+        name = name.with_suffix("")
+        traces.add(str(name))
     return {trace for trace in traces if any(letter.isalnum() for letter in trace)}

@@ -28,7 +28,7 @@ POINTS_PER_PX = 72 / DPI
 FONT = "DejaVu Sans"
 """Comes with matplotlib, so every machine draws the same letters; it has no Chinese, Japanese or Korean ones."""
 
-LETTER_WIDTH = 0.62
+LETTER_WIDTH = 0.58
 """Mean width of a letter of ``FONT`` as a share of its size."""
 
 
