@@ -1,7 +1,6 @@
 """Fixtures that every room shares: where the real scans and the golden values lie, and a small synthetic scan."""
 
 import os
-import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -67,6 +66,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def full_disk() -> Iterator[None]:
     """A disk that takes no more than 20 kB a file, which fails a write as a full one does."""
+    resource = pytest.importorskip("resource", reason="limits of file size are set by POSIX means")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     yield

@@ -15,12 +15,14 @@ __all__ = ["PathRedactor"]
 INPUT = "<input>"
 PATH = "<path>"
 
-ANY_ABSOLUTE_PATH = re.compile(
+REST = r"[^\s'\",;:)\]]*"
+"""What may follow in a path that begins in a sentence: anything up to the next space, quote or closing mark."""
+
+ANY_ROOTED_PATH = (
     r"(?<![\w<>/])"  # not within a word, so that mm/s and T1/T2 stay
-    r"(?:[A-Za-z]:[\\/]|\\\\|~[\w.-]*[\\/]|\.{1,2}[\\/]|file:/|/(?=[\w.~-]))"
-    r"[^\s'\",;:)\]]*"
+    r"(?:[A-Za-z]:[\\/]|\\\\|~[\w.-]*[\\/]|\.{1,2}[\\/]|file:/|/(?=[\w.~-]))" + REST
 )
-"""A path from the root, a drive, a share, the home or the working folder, up to the next space or quote."""
+"""A path from the root, a drive, a share, the home or the working folder."""
 
 
 class PathRedactor:
@@ -31,15 +33,20 @@ class PathRedactor:
     """
 
     def __init__(self, input_paths: Iterable[Path]) -> None:
-        names = {name for path in input_paths for name in _traces_of(path)}
-        longest_first = sorted(names, key=lambda name: (-len(name), name))
-        alternatives = "|".join(re.escape(name) for name in longest_first)
-        self._inputs = re.compile(rf"(?<![^\W_])(?:{alternatives})(?![^\W_])") if names else None
+        paths = tuple(input_paths)
+        whole = {str(form) for path in paths for form in _places_of(path)}
+        names = {name for path in paths for name in _names_in(path)}
+        # One pass, so that a folder called "input" does not find itself in a replacement; whole paths come first.
+        patterns = [
+            *(rf"(?<!\w){re.escape(place)}(?!\w)(?:[\\/]{REST})?" for place in _longest_first(whole)),
+            rf"(?P<rooted>{ANY_ROOTED_PATH})",
+            *(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])" for name in _longest_first(names)),
+        ]
+        self._private = re.compile("|".join(patterns))
 
     def text(self, text: str) -> str:
         """The sentence without names."""
-        shortened = text if self._inputs is None else self._inputs.sub(INPUT, text)
-        return ANY_ABSOLUTE_PATH.sub(PATH, shortened)
+        return self._private.sub(lambda match: PATH if match["rooted"] else INPUT, text)
 
     def value(self, value: JsonValue) -> JsonValue:
         """A nested value of JSON, its strings and keys without names."""
@@ -52,13 +59,22 @@ class PathRedactor:
         return value
 
 
-def _traces_of(path: Path) -> set[str]:
-    """The path as typed and as resolved, every name in it, and the file's name without its endings."""
-    traces: set[str] = set()
-    for form in (path, path.absolute(), path.resolve()):
-        traces |= {str(form), form.as_posix(), *form.parts}
+def _places_of(path: Path) -> set[Path]:
+    """The path and its folder, as typed and as resolved."""
+    forms = {path, path.absolute(), path.resolve()}
+    return {place for form in forms for place in (form, form.parent) if len(place.parts) > 1}
+
+
+def _names_in(path: Path) -> set[str]:
+    """Every name in the path, and that of the file without its endings."""
+    names = {*path.parts, *path.absolute().parts, *path.resolve().parts}
     name = Path(path.name)
     while name.suffix[1:].isalpha():  # .nii.gz is an ending, the .5 of an identifier such as 1.2.5 is not
         name = name.with_suffix("")
-        traces.add(str(name))
-    return {trace for trace in traces if any(letter.isalnum() for letter in trace)}
+        names.add(str(name))
+    return {name for name in names if any(letter.isalnum() for letter in name)}
+
+
+def _longest_first(texts: Iterable[str]) -> list[str]:
+    """So that a name is not cut where another one ends."""
+    return sorted(texts, key=lambda text: (-len(text), text))

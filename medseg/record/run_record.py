@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, FiniteFloat, JsonValue
-from pydantic_core import to_jsonable_python
+from pydantic_core import to_json
 
 from medseg import __version__
 from medseg.atomic import atomic_write
@@ -36,11 +36,12 @@ NO_FOLDER = r"^[^/\\]+$"
 
 def _as_json(value: Any) -> Any:
     """Settings as JSON can hold them: tuples as lists, infinities as text, anything foreign by its description."""
-    return to_jsonable_python(
+    text = to_json(
         value,
         inf_nan_mode="strings",
         fallback=lambda other: other.item() if isinstance(other, np.generic) else str(other),
     )
+    return json.loads(text)
 
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

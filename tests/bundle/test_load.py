@@ -143,13 +143,6 @@ def test_a_part_that_is_not_there_is_refused(bundle):
         bundle.build("validate", bundle.parser())
 
 
-def test_a_configuration_that_imports_what_is_not_there_is_refused(folder, change):
-    change(folder / "configs" / "inference.yaml", {"imports": ["$import no_such_package"]})
-    bundle = load_bundle(folder)
-    with pytest.raises(BundleError, match="no_such_package"):
-        bundle.build("network_def", bundle.parser())
-
-
 def test_a_macro_that_leads_nowhere_is_refused(folder, change):
     change(folder / "configs" / "inference.yaml", {"overlap": "%elsewhere.yaml::overlap"})
     with pytest.raises(BundleError, match=r"bundle tiny cannot be parsed: .*elsewhere.yaml"):

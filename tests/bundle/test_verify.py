@@ -87,9 +87,10 @@ def test_a_network_with_too_few_channels_fails(whole, folder):
 
 
 def test_a_window_that_the_network_refuses_fails(whole):
-    whole.config["roi_size"] = [15, 15, 15]
+    whole.config["channels"].append({"name": "T2", "modality": "MR"})
     found = failures(whole)
-    assert found[FORWARD].startswith("the network refuses one window (1, 1, 15, 15, 15): RuntimeError: ")
+    assert found.keys() == {AGREEMENT, FORWARD}
+    assert found[FORWARD].startswith("the network refuses one window (1, 2, 16, 16, 16): RuntimeError: ")
 
 
 @pytest.mark.parametrize("key", ["roi_size", "labels", "channels"])

@@ -184,6 +184,7 @@ def test_an_existing_file_is_replaced_only_when_asked(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", LABEL_SUFFIXES)
 def test_a_full_disk_is_one_line_and_no_half_file(tmp_path, full_disk, suffix):
     noise = np.random.default_rng(0).integers(0, 2, (80, 80, 80)).astype(np.uint8)
+    large = Segmentation(noise, Geometry((80, 80, 80), np.eye(4)), TABLE)
     with pytest.raises(OutputError) as caught:
         write_labels(
             Segmentation(noise, Geometry((80, 80, 80), np.eye(4)), TABLE), tmp_path / f"x{suffix}", overwrite=False

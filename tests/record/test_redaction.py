@@ -64,6 +64,16 @@ def test_names_with_spaces_leave_no_rest():
     assert cleaned == "<input> is cut; see <input> and <input>"
 
 
+def test_a_neighbour_of_the_input_is_replaced_with_the_folder_they_share():
+    redactor = PathRedactor([Path("/archive/Jane Doe/t1.nii")])
+    assert redactor.text("/archive/Jane Doe/t2 flair.nii was left out") == "<input> flair.nii was left out"
+
+
+def test_a_folder_called_like_a_replacement_does_no_harm():
+    redactor = PathRedactor([Path("/input/path/x.nii")])
+    assert redactor.text("/input/path/x.nii and /opt/m.pt") == "<input> and <path>"
+
+
 def test_an_identifier_with_dots_is_replaced_whole_and_its_numbers_stay():
     redactor = PathRedactor([Path("/archive/1.2.840.113")])
     assert redactor.text("1.2.840.113 has 1 gap of 2 mm") == "<input> has 1 gap of 2 mm"

@@ -133,7 +133,7 @@ def test_the_start_is_written_in_utc_from_any_time_zone(tmp_path):
 
 def test_a_start_without_a_time_zone_is_refused():
     with pytest.raises(ValidationError, match="started_utc"):
-        record(started_utc=datetime(2024, 5, 6))  # noqa: DTZ001  # that is the point
+        record(started_utc=datetime(2024, 5, 6))
 
 
 def test_the_start_is_now_where_none_is_given():
