@@ -57,8 +57,12 @@ def group_files(
 
 
 def _one_case_each(files: Sequence[NamedFile], channel: str, folder: Path | None) -> list[CaseFiles]:
-    """For models of one channel: every file is a case, unless its name says that it is another channel."""
-    if any(file.parsed.channel for file in files):
+    """For models of one channel: every file is a case.
+
+    In a folder, files that name another channel are left out, and ``folder`` names a file that has no name of its
+    own; None: the files were typed one by one, and all are meant as they are.
+    """
+    if folder is not None and any(file.parsed.channel for file in files):
         files = [file for file in files if not file.parsed.is_other]
     numbers = {file.parsed.number for file in files} - {None}
     cases = []

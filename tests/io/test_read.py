@@ -9,11 +9,14 @@ import SimpleITK
 import torch
 from monai.transforms import Compose, EnsureChannelFirst, Invertd, LoadImage, Orientationd, Spacingd
 
-from medseg.errors import GeometryError, ImageError
-from medseg.geometry import geometry_of
-from medseg.io import CaseFiles, ChannelFile, read_case, read_labels, read_volume
+from medseg.errors import GeometryError, ImageError, MedsegError
+from medseg.geometry import Geometry, geometry_of
+from medseg.io import CaseFiles, ChannelFile, read_case, read_labels, read_volume, write_labels
+from medseg.labels import Label, LabelTable
+from medseg.segmentation import Segmentation
 
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
+TABLE = LabelTable(labels=(Label(index=1, name="a", color=(1, 2, 3)),))
 
 
 def save(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
@@ -91,6 +94,27 @@ def test_an_unknown_suffix_is_refused(tmp_path):
     (tmp_path / "x.jpg").write_bytes(b"anything")
     with pytest.raises(ImageError, match=r"x\.jpg"):
         read_volume(tmp_path / "x.jpg")
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nrrd", ".mha"])
+def test_damaged_headers_are_refused_in_one_line_or_read_and_nothing_else_happens(tmp_path, suffix):
+    labels = Segmentation(np.ones((5, 4, 3), np.uint8), Geometry((5, 4, 3), AFFINE), TABLE)
+    write_labels(labels, tmp_path / f"whole{suffix}", overwrite=False)
+    whole = (tmp_path / f"whole{suffix}").read_bytes()
+    random = np.random.default_rng(7)
+    refusals = 0
+    for number in range(60):
+        damaged = bytearray(whole)
+        for place in random.integers(0, min(len(whole), 352), size=4):
+            damaged[place] = random.integers(0, 256)
+        path = tmp_path / f"{number}{suffix}"
+        path.write_bytes(damaged)
+        try:
+            read_volume(path)
+        except MedsegError as error:
+            refusals += 1
+            assert "\n" not in str(error)
+    assert refusals > 0
 
 
 def test_channels_are_stacked_in_the_order_of_the_case(tmp_path, write_scan):

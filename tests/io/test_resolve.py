@@ -256,6 +256,13 @@ def test_folders_with_one_nameless_image_each_give_their_names(tmp_path):
     assert ids(resolve_cases([tmp_path], channels=CT)) == ["s0001", "s0002"]
 
 
+def test_files_typed_one_by_one_keep_their_names_and_none_is_left_out(tmp_path):
+    folder = touch(tmp_path / "X", "ct.nii.gz", "X_t1.nii.gz", "X_t2.nii.gz")
+    assert ids(resolve_cases([folder / "ct.nii.gz"], channels=CT)) == ["ct"]
+    typed = [folder / "X_t1.nii.gz", folder / "X_t2.nii.gz"]
+    assert ids(resolve_cases(typed, channels=[ChannelSpec("t1")])) == ["X_t1", "X_t2"]
+
+
 def test_the_current_folder_has_a_name(tmp_path, monkeypatch):
     touch(tmp_path / "patient7", "ct.nii.gz")
     monkeypatch.chdir(tmp_path / "patient7")

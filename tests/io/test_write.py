@@ -186,9 +186,7 @@ def test_a_full_disk_is_one_line_and_no_half_file(tmp_path, full_disk, suffix):
     noise = np.random.default_rng(0).integers(0, 2, (80, 80, 80)).astype(np.uint8)
     large = Segmentation(noise, Geometry((80, 80, 80), np.eye(4)), TABLE)
     with pytest.raises(OutputError) as caught:
-        write_labels(
-            Segmentation(noise, Geometry((80, 80, 80), np.eye(4)), TABLE), tmp_path / f"x{suffix}", overwrite=False
-        )
+        write_labels(large, tmp_path / f"x{suffix}", overwrite=False)
     assert str(caught.value) == (
         f"{tmp_path}/x{suffix} cannot be written: the file is larger than this disk or account allows. "
         "Raise the limit or choose another disk."
