@@ -102,7 +102,7 @@ def test_damaged_headers_are_refused_in_one_line_or_read_and_nothing_else_happen
     write_labels(labels, tmp_path / f"whole{suffix}", overwrite=False)
     whole = (tmp_path / f"whole{suffix}").read_bytes()
     random = np.random.default_rng(7)
-    refusals = 0
+    refusals = []
     for number in range(60):
         damaged = bytearray(whole)
         for place in random.integers(0, min(len(whole), 352), size=4):
@@ -112,9 +112,9 @@ def test_damaged_headers_are_refused_in_one_line_or_read_and_nothing_else_happen
         try:
             read_volume(path)
         except MedsegError as error:
-            refusals += 1
-            assert "\n" not in str(error)
-    assert refusals > 0
+            refusals.append(str(error))
+    assert refusals
+    assert not [message for message in refusals if "\n" in message]
 
 
 def test_channels_are_stacked_in_the_order_of_the_case(tmp_path, write_scan):
