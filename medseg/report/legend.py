@@ -56,6 +56,6 @@ def legend_lines(
 
 def format_volume_ml(volume_ml: float) -> str:
     """The volume with three digits that mean something: ``"1532 mL"``, ``"12.3 mL"``, ``"0.0120 mL"``."""
-    if volume_ml >= 100:
+    if volume_ml >= 99.95:  # three digits of it would be written "100."
         return f"{volume_ml:.0f} mL"
     return f"{volume_ml:#.3g} mL" if volume_ml >= 1e-4 else f"{volume_ml:.1e} mL"

@@ -75,7 +75,7 @@ def draw_segmentation(image: MetaTensor, segmentation: Segmentation, *, case_id:
     """
     statistics = label_statistics(segmentation, image[:1], channel_names=("shown",))
     display = display_of(image, segmentation)
-    scene = Scene(display, best_slices(display.labels), grey_window(display.image), segmentation.label_table)
+    scene = Scene(display, best_slices(display), grey_window(display.image), segmentation.label_table)
     rows = _rows(display)
     panels_width = max(row.width for _, row in rows)
     canvas = Canvas.blank(

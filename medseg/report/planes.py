@@ -5,6 +5,7 @@ them: the patient's right on the left of axial and coronal planes, anterior on t
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import nibabel as nib
 import numpy as np
@@ -76,6 +77,11 @@ class Display:
         """The box of all voxels."""
         return tuple(slice(0, size) for size in self.image.shape)
 
+    @cached_property
+    def label_boxes(self) -> dict[int, Box]:
+        """The box of every label that occurs."""
+        return label_boxes(self.labels)
+
     def views(self) -> tuple[View, ...]:
         """The planes worth showing: a single slice has one, since the two across it would be lines."""
         shape = self.image.shape
@@ -100,7 +106,7 @@ class Display:
 
     def label_box(self, *, margin_share: float, margin_voxels: int) -> Box | None:
         """The voxels around all labels with a margin on every side, or None where nothing is labelled."""
-        boxes = label_boxes(self.labels).values()
+        boxes = self.label_boxes.values()
         if not boxes:
             return None
         sides = []
@@ -128,16 +134,16 @@ def display_of(image: MetaTensor, segmentation: Segmentation) -> Display:
     )
 
 
-def best_slices(labels: NDArray[np.uint8]) -> tuple[int, int, int]:
+def best_slices(display: Display) -> tuple[int, int, int]:
     """For each axis the slice that shows the labels best; the middle of the scan where there are none.
 
     A label counts by its area in a slice as a share of its largest area, weighted by the cube root of its volume:
     small structures next to large ones are shown too, but one stray voxel does not draw a plane to itself. For
     one label this is the slice of its largest area.
     """
-    scores = [np.zeros(size) for size in labels.shape]
-    for value, box in label_boxes(labels).items():
-        mask = labels[box] == value
+    scores = [np.zeros(size) for size in display.labels.shape]
+    for value, box in display.label_boxes.items():
+        mask = display.labels[box] == value
         weight = float(np.cbrt(np.count_nonzero(mask)))
         for axis, side in enumerate(box):
             areas = areas_along(mask, axis)
