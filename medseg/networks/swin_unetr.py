@@ -93,7 +93,7 @@ class SwinUNETRConfig(Settings):
     @classmethod
     def tiny(cls) -> Self:
         """Small and quick, for tests."""
-        return cls(in_channels=1, out_channels=2, feature_size=6, num_heads=(1, 2, 2, 3), attn_window=(3, 2, 3))
+        return cls(in_channels=1, out_channels=2, feature_size=6, num_heads=(1, 2, 2, 3), attn_window=3)
 
     @classmethod
     def brats21(cls) -> Self:

@@ -79,10 +79,11 @@ class ResidualBlock(nn.Module):
     def is_frugal(self, *maps: Tensor) -> bool:
         """Whether ``frugally`` may and should be called: in 3D, where a map is larger than the kernel."""
         return (
-            self.norm == ConvolutionNorm(eps=self.norm.eps)
+            may_reuse_memory(*maps)
+            and self.norm.kind == "instance"
+            and not self.norm.affine
             and all(x.ndim == 5 for x in maps)
             and maps[0].numel() >= _kernel(self.conv2).numel()
-            and may_reuse_memory(*maps)
         )
 
     def frugally(self, *maps: Tensor, first_is_spare: bool = False) -> Tensor:

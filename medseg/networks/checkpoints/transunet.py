@@ -178,17 +178,20 @@ def _joined(
 
 
 def _in_torch_layout(key: str, tensor: Tensor, config: TransUNetConfig) -> Tensor:
-    """An array of the ImageNet file as PyTorch keeps it: output axis first, one axis for all heads."""
+    """An array of the ImageNet file as PyTorch keeps it: output axis first, one axis for all heads.
+
+    An array with another number of axes than Google's goes on as it is, for strict accounting to refuse.
+    """
     if key.endswith("pos_embedding"):
         return positions_for_side(tensor[:, 1:], config.image_size // STRIDE)  # the class token stands first
-    if key.endswith("out/kernel"):
+    if key.endswith("out/kernel") and tensor.ndim == 3:
         return rearrange(tensor, "h d out -> out (h d)")
-    if key.endswith(("query/kernel", "key/kernel", "value/kernel")):
+    if key.endswith(("query/kernel", "key/kernel", "value/kernel")) and tensor.ndim == 3:
         return rearrange(tensor, "into h d -> (h d) into")
     if key.endswith("kernel") and tensor.ndim == 4:
         kernel = rearrange(tensor, "i j into out -> out into i j")
         reads_image = key == "conv_root/kernel" or (key == "embedding/kernel" and config.resnet_units is None)
         return kernel_for_channels(kernel, config.stem_channels) if reads_image else kernel
-    if key.endswith("kernel"):
+    if key.endswith("kernel") and tensor.ndim == 2:
         return rearrange(tensor, "into out -> out into")
-    return tensor.flatten()
+    return tensor if key.endswith("kernel") else tensor.flatten()
