@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["report_outcome", "segment", "show_results"]
 
+SHOWN_NAMES = 5
+"""File names spelled out in one line; the rest are counted."""
+
 
 def segment(
     ctx: typer.Context,
@@ -39,7 +42,7 @@ def segment(
         from medseg.bundle import choose_device, load_bundle, plan_outputs
         from medseg.cli.cohort import run_cohort
         from medseg.errors import CaseError
-        from medseg.io import CaseFiles, resolve_cases
+        from medseg.io import CaseFiles, resolve_cases, unread_files
 
     loaded = load_bundle(bundle)
     chosen = choose_device(device)
@@ -51,6 +54,7 @@ def segment(
     planned = plan_outputs(cases, output, overwrite=overwrite)
     if not options.quiet:
         _show_channels(cases)
+        _show_passed_over(unread_files([given for given in inputs if "=" not in given]))
     outcome = run_cohort(loaded, cases, planned, device=chosen, overwrite=overwrite, options=options)
     report_outcome(outcome, unresolved=unresolved, options=options)
 
@@ -90,6 +94,14 @@ def _show_channels(cases: Sequence[CaseFiles]) -> None:
     for case in cases:
         table = ", ".join(f"{channel} = {name}" for channel, name in case.table())
         messages.print(f"{case.case_id}: {table}", markup=False)
+
+
+def _show_passed_over(files: Sequence[Path]) -> None:
+    """The files of a folder that were not taken for scans, so that a misspelt suffix does not lose a case silently."""
+    if files:
+        names = ", ".join(path.name for path in files[:SHOWN_NAMES])
+        more = f" and {len(files) - SHOWN_NAMES} more" if len(files) > SHOWN_NAMES else ""
+        messages.print(f"passed over, no image of a known format: {names}{more}", markup=False)
 
 
 def _failure_json(failure: FailedCase) -> dict[str, Any]:

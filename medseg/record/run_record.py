@@ -59,10 +59,9 @@ class UsedBundle(Settings):
 
 
 class InputChannel(Settings):
-    """One channel of the scan: what it shows (``t1ce``, ``CT``) and, where known, the hash of its file."""
+    """One channel of the scan: what it shows (``t1ce``, ``CT``)."""
 
     name: str = Field(pattern=NO_FOLDER)
-    sha256: Sha256 | None = None
 
 
 class OutputGrid(Settings):
@@ -113,9 +112,9 @@ def package_versions() -> dict[str, str]:
 class RunRecord(Settings):
     """How one segmentation came about.
 
-    ``input_sha256`` is the hash of the whole case, ``output_sha256`` the hash of each file written, by what it is
-    (``labels``, ``picture``). ``settings`` are the values that a person set for this run. ``stage_s`` are the
-    stopwatch's seconds; ``process_peak_memory_mb`` is the peak of the process so far, not of this case alone.
+    ``input_sha256`` is the hash of the whole case (of the sorted hashes of its files, where there are several).
+    ``settings`` are the numbers of the bundle that shaped the result. ``stage_s`` are the stopwatch's seconds;
+    ``process_peak_memory_mb`` is the peak of the process so far, not of this case alone.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -125,7 +124,6 @@ class RunRecord(Settings):
     input_sha256: Sha256
     channels: tuple[InputChannel, ...] = Field(min_length=1)
     output_grid: OutputGrid
-    output_sha256: dict[str, Sha256] = Field(default_factory=dict)
     settings: PlainValues = Field(default_factory=dict)
     device: str
     stage_s: dict[str, Seconds] = Field(default_factory=dict)

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from medseg.bundle import Bundle, parse_settings
+from medseg.bundle import Bundle, load_weights, parse_settings, sha256_of
 from medseg.data import DataManifest
 from medseg.errors import BundleError, OutputError, RunError
 from medseg.training.average import WeightAverage
@@ -139,12 +139,21 @@ class _Trainer:
             batch_size=self._settings.batch_size,
             seed=self._settings.seed,
         )
-        started_with = [self._bundle.config, manifest.splits.model_dump(), str(torch.__version__)]
+        start = self._start_path
+        started_with = [
+            self._bundle.config,
+            manifest.splits.model_dump(),
+            str(torch.__version__),
+            sha256_of(start) if start else None,
+        ]
         self._fingerprint = hashlib.sha256(json.dumps(started_with, default=str).encode()).hexdigest()
 
     def start(self) -> None:
         """Begin at step 0; a training that was killed before its first checkpoint may have left a log."""
         self._log_path.unlink(missing_ok=True)
+        if self._start_path:
+            load_weights(self._network, self._start_path)
+            self._average = WeightAverage(self._network, decay=self._settings.ema_decay)
 
     def resume(self) -> None:
         """Go back to the last checkpoint, and forget what was logged after it."""
@@ -187,6 +196,17 @@ class _Trainer:
             elapsed_s=self._elapsed_s,
             files=tuple(self._output / name for name in (WEIGHTS_NAME, CHECKPOINT_NAME, LOG_NAME, CURVES_NAME)),
         )
+
+    @property
+    def _start_path(self) -> Path | None:
+        """The weights to begin from; a relative path counts from the bundle's folder, then from where one stands."""
+        if self._settings.start is None:
+            return None
+        places = [self._bundle.folder / self._settings.start, Path(self._settings.start)]
+        found = next((path for path in places if path.is_file()), None)
+        if found is None:
+            raise BundleError(f"no weights {self._settings.start} to start from: name a .safetensors file.")
+        return found
 
     @property
     def _checkpoint_path(self) -> Path:

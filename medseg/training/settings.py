@@ -18,6 +18,10 @@ class TrainingSettings(Settings):
 
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    """The highest of the schedule."""
+    start: str | None = None
+    """Weights to begin from, a file in the bundle's folder or anywhere; without it, random ones."""
     seed: int = Field(ge=0, lt=2**31)
     ema_decay: float = Field(ge=0, lt=1)
     """Share of the running average that each step keeps; 0 validates and keeps the raw weights."""
@@ -33,11 +37,14 @@ def with_settings(bundle: Bundle, overrides: Sequence[str]) -> Bundle:
         SettingsError: an override is not of that form, or names no training setting.
     """
     section = dict(parse_settings(bundle, "training"))
+    changed = set()
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or key not in TrainingSettings.model_fields:
             known = ", ".join(TrainingSettings.model_fields)
             raise SettingsError(f"--set {override}: expected key=value with one of {known}.")
         section[key] = yaml.safe_load(value)
-    TrainingSettings.from_mapping(section, source="--set")
+        changed.add(key)
+    # The checked value, not the written one: to YAML, 1e-4 is a text.
+    section |= TrainingSettings.from_mapping(section, source="--set").model_dump(include=changed)
     return replace(bundle, config={**bundle.config, "training": section})

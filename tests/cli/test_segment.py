@@ -74,6 +74,14 @@ def test_the_record_says_what_ran_and_names_no_place_of_this_machine(medseg_comm
     assert str(tmp_path) not in text
 
 
+def test_files_of_a_folder_that_are_no_scans_are_named(medseg_command, tiny_bundle, write_scan, tmp_path):
+    write_scan(tmp_path / "in" / "scan.nii.gz", shape=(20, 18, 12))
+    (tmp_path / "in" / "scan_b.nii.gzz").touch()
+    outcome = medseg_command("segment", tmp_path / "in", "--bundle", tiny_bundle, "--output", tmp_path / "out")
+    assert outcome.exit_code == 0, outcome.err
+    assert "passed over, no image of a known format: scan_b.nii.gzz" in outcome.err
+
+
 def test_results_are_not_replaced_unless_asked(medseg_command, tiny_bundle, scan, tmp_path):
     words = ("segment", scan, "--bundle", tiny_bundle, "--output", tmp_path / "out")
     assert medseg_command(*words).exit_code == 0

@@ -25,6 +25,7 @@ NETWORK = {
 TRAINING = {
     "steps": 12,
     "batch_size": 2,
+    "learning_rate": 0.001,
     "seed": 7,
     "ema_decay": 0.9,
     "gradient_clip_norm": 1.0,

@@ -195,6 +195,26 @@ def test_a_loss_that_is_no_number_stops_the_training(bundle, manifest, training_
         train(broken, manifest, data_root=training_data, output=tmp_path, device=CPU)
 
 
+def test_a_training_goes_on_from_given_weights_in_a_cycle_of_its_own(
+    undisturbed, bundle, manifest, training_data, tmp_path
+):
+    weights = undisturbed[0] / "model.safetensors"
+    settings = [f"start={weights}", "steps=1", "learning_rate=1e-9"]
+    train(with_settings(bundle, settings), manifest, data_root=training_data, output=tmp_path, device=CPU)
+    given, trained = (
+        load_weights(bundle.build("network_def", bundle.parser(device=CPU)), path)
+        for path in (weights, tmp_path / "model.safetensors")
+    )
+    for key, value in given.state_dict().items():
+        torch.testing.assert_close(trained.state_dict()[key], value, msg=key)
+
+
+def test_weights_to_start_from_that_are_not_there_are_refused(bundle, manifest, training_data, tmp_path):
+    with pytest.raises(BundleError, match=r"no weights lost\.safetensors to start from"):
+        changed = with_settings(bundle, ["start=lost.safetensors"])
+        train(changed, manifest, data_root=training_data, output=tmp_path, device=CPU)
+
+
 def test_without_validation_cases_the_last_average_is_kept(bundle, manifest, training_data, tmp_path):
     content = manifest.model_dump() | {"splits": {"train": ["case_0", "case_1"]}}
     alone = DataManifest.from_mapping(content, source="test")

@@ -1,6 +1,7 @@
 """The numbers of a training, and replacing them from the command line."""
 
 import pytest
+import torch
 
 from medseg.bundle import load_bundle, parse_settings
 from medseg.errors import BundleError, SettingsError
@@ -16,6 +17,12 @@ def test_an_override_replaces_one_number_and_leaves_the_bundle_as_it_was(bundle)
 
 def test_the_learning_rate_follows_an_override_of_the_steps(bundle):
     assert with_settings(bundle, ["steps=200"]).config["lr_scheduler"]["t_total"] == "$@training['steps']"
+
+
+def test_the_optimizer_takes_the_learning_rate_of_the_section(bundle):
+    changed = with_settings(bundle, ["learning_rate=25e-2"])
+    optimizer = changed.build("optimizer", changed.parser(device=torch.device("cpu")))
+    assert optimizer.defaults["lr"] == 0.25
 
 
 @pytest.mark.parametrize("override", ["steps", "speed=3", "=3", ""])
