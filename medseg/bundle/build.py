@@ -7,7 +7,7 @@ from torch import nn
 
 from medseg.bundle.load import Bundle, load_weights
 from medseg.errors import BundleError, SettingsError
-from medseg.inference import Segmenter, label_postprocessing
+from medseg.inference import Segmenter, label_postprocessing, region_threshold
 
 __all__ = ["build_network", "build_segmenter", "build_steps", "choose_device"]
 
@@ -71,4 +71,5 @@ def build_segmenter(bundle: Bundle, *, device: torch.device) -> Segmenter:
         label_table=bundle.label_table,
         channel_names=tuple(channel.name for channel in bundle.channels),
         device=device,
+        region_threshold=region_threshold(postprocessing),
     )

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +19,35 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from medseg.bundle.foreign import adapted, gives_regions, region_labels, without_own_steps
+from medseg.bundle.trust import check_digest, check_imports, check_part
 from medseg.data import Channel, shared_folder
 from medseg.errors import BundleError
 from medseg.io import ChannelSpec
 from medseg.labels import LabelTable
+from medseg.networks.checkpoints import open_weights
 
 __all__ = ["Bundle", "find_bundles", "load_bundle", "load_weights", "parse_settings", "sha256_of"]
 
-WEIGHTS_FILE = "models/model.safetensors"
+WEIGHTS_FILES = ("models/model.safetensors", "models/model.pt")
+"""Where trained weights lie in a bundle: ours, and the name that MONAI's model zoo uses."""
 
 
 @dataclass(frozen=True)
 class Bundle:
     """One model folder: its configuration as written, and what it says of itself.
 
-    ``config`` holds ``inference.yaml`` with the overlays that were asked for; nothing in it is built yet.
+    ``config`` holds ``inference.yaml`` with the overlays that were asked for; nothing in it is built yet. Of a
+    bundle that is not trusted, every part is looked at before it is built. ``notes`` say what was changed so that
+    a bundle from elsewhere runs; ``weights`` take the place of its own.
     """
 
     folder: Path
     config: Mapping[str, Any]
     metadata: Mapping[str, Any]
+    is_trusted: bool = True
+    notes: tuple[str, ...] = ()
+    weights: Path | None = None
 
     @property
     def name(self) -> str:
@@ -72,8 +81,9 @@ class Bundle:
 
     @property
     def weights_path(self) -> Path:
-        """Where the trained weights lie."""
-        return self.folder / WEIGHTS_FILE
+        """Where the trained weights lie, or should."""
+        places = [self.folder / name for name in WEIGHTS_FILES]
+        return self.weights or next((path for path in places if path.is_file()), places[0])
 
     def entry(self, key: str) -> Any:
         """One value of the configuration, as written.
@@ -90,7 +100,10 @@ class Bundle:
 
         Raises:
             BundleError: an import, a reference or a macro in the configuration leads nowhere.
+            TrustError: an import is not known to be harmless.
         """
+        if not self.is_trusted:
+            check_imports(self.config, self.folder)
         overrides: dict[str, Any] = {"bundle_root": str(self.folder)}
         if device is not None:
             overrides["device"] = f"$torch.device('{device}')"
@@ -106,8 +119,11 @@ class Bundle:
 
         Raises:
             BundleError: the part is missing, or its constructor refused; the refusal's own words are kept.
+            TrustError: it would run something that an unknown bundle may not.
         """
         self.entry(part)
+        if not self.is_trusted:
+            check_part(self.config, part, self.folder)
         try:
             return parser.get_parsed_content(part)
         except Exception as error:  # MONAI wraps whatever the constructor raised in a RuntimeError
@@ -122,11 +138,14 @@ def find_bundles() -> dict[str, Path]:
     return {folder.parent.name: folder.parent for folder in folders}
 
 
-def load_bundle(name_or_folder: str | Path, *, overlays: Sequence[str] = ()) -> Bundle:
+def load_bundle(name_or_folder: str | Path, *, overlays: Sequence[str] = (), trust: str | None = None) -> Bundle:
     """The bundle of that name, or in that folder; ``overlays`` are laid over ``inference.yaml`` in order.
 
+    Args:
+        trust: the digest of a bundle that medseg does not bring along, by which a person vouches for its code.
     Raises:
         BundleError: there is no such bundle, or a file of it is missing or not valid YAML or JSON.
+        TrustError: the digest given is not the bundle's.
     """
     folder = Path(name_or_folder)
     if not (folder / "configs").is_dir():
@@ -138,11 +157,29 @@ def load_bundle(name_or_folder: str | Path, *, overlays: Sequence[str] = ()) -> 
         folder = known[str(name_or_folder)]
     folder = folder.resolve()
     files = [_config_file(folder, name) for name in ("inference", *overlays)]
-    return Bundle(folder=folder, config=_merged(files), metadata=_read_mapping(_config_file(folder, "metadata")))
+    metadata = _read_mapping(_config_file(folder, "metadata"))
+    if folder in {path.resolve() for path in find_bundles().values()}:
+        return Bundle(folder=folder, config=_merged(files), metadata=metadata)
+    if trust is not None:
+        check_digest(folder, trust)
+    return _from_elsewhere(Bundle(folder, _merged(files), metadata, is_trusted=trust is not None))
+
+
+def _from_elsewhere(bundle: Bundle) -> Bundle:
+    """A bundle that medseg does not bring along, with what medseg asks for."""
+    config, notes = adapted(without_own_steps(bundle.config), bundle.metadata)
+    bundle = replace(bundle, config=config, notes=notes)
+    if "labels" not in config and gives_regions(config):
+        parser = bundle.parser(device=torch.device("cpu"))
+        labels = region_labels(bundle.build("postprocessing", parser), bundle.metadata)
+        bundle = replace(bundle, config={**config, "labels": labels})
+    return bundle
 
 
 def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
-    """The network with the trained weights in a safetensors file; every parameter must be there, and no other.
+    """The network with the trained weights in a file; every parameter must be there, and no other.
+
+    Files of PyTorch are read without running anything that is in them.
 
     Half precision is only how the file is kept: values are raised to the precision of the network. Integer
     entries (index tables, counters) are the network's own and are left as it made them.
@@ -154,7 +191,7 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     if not path.is_file():
         raise BundleError(f"no trained weights at {path.name}: train the bundle, or download its weights.")
     try:
-        state = load_file(path)
+        state = load_file(path) if path.suffix == ".safetensors" else open_weights(path)
     except (SafetensorError, OSError) as error:
         raise BundleError(f"{path.name} cannot be read as safetensors ({error}): fetch the weights again.") from error
     own = {key: value for key, value in network.state_dict().items() if value.is_floating_point()}

@@ -152,7 +152,7 @@ class Runner:
         }
 
 
-def segment(image: ScanInput, *, bundle: str | Path, device: str = "auto") -> Segmentation:
+def segment(image: ScanInput, *, bundle: str | Path, device: str = "auto", trust: str | None = None) -> Segmentation:
     """The labels of one scan, on the scan's own grid.
 
     ::
@@ -165,10 +165,11 @@ def segment(image: ScanInput, *, bundle: str | Path, device: str = "auto") -> Se
             them), or an image tensor (C, I, J, K) with its affine.
         bundle: the name of a bundle that medseg brings along, or the folder of one.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        trust: the digest of a bundle of others that runs code of its own, by which you vouch for it.
     Raises:
         MedsegError: the scan cannot be read, does not fit the bundle, or is more than one case.
     """
-    loaded = load_bundle(bundle)
+    loaded = load_bundle(bundle, trust=trust)
     if not isinstance(image, MetaTensor):
         image = _read_one(image, loaded)
     return build_segmenter(loaded, device=choose_device(device))(image)

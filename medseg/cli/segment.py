@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +36,12 @@ def segment(
     output: Annotated[Path, typer.Option(help="A label file (.nii.gz, .nrrd, .seg.nrrd, .mha) or a folder.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights that fit the model, in place of its own (.safetensors, .pt, .pth).")
+    ] = None,
+    trust: Annotated[
+        str | None, typer.Option(metavar="SHA256", help="Vouch for a model of others, by the digest medseg names.")
+    ] = None,
 ) -> None:
     """Segment one scan, several, or a folder of cases with one model."""
     options = options_of(ctx)
@@ -44,7 +51,7 @@ def segment(
         from medseg.errors import CaseError
         from medseg.io import CaseFiles, resolve_cases, unread_files
 
-    loaded = load_bundle(bundle)
+    loaded = replace(load_bundle(bundle, trust=trust), weights=weights)
     chosen = choose_device(device)
     resolved = resolve_cases(inputs, channels=loaded.channel_specs)
     cases = [case for case in resolved if isinstance(case, CaseFiles)]
@@ -53,6 +60,8 @@ def segment(
         raise CaseError(unresolved[0].message if unresolved else "no scan was found in what was given.")
     planned = plan_outputs(cases, output, overwrite=overwrite)
     if not options.quiet:
+        for note in loaded.notes:
+            messages.print(f"{loaded.name}: {note}", markup=False)
         _show_channels(cases)
         _show_passed_over(unread_files([given for given in inputs if "=" not in given]))
     outcome = run_cohort(loaded, cases, planned, device=chosen, overwrite=overwrite, options=options)

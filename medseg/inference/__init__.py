@@ -2,8 +2,8 @@
 
 from medseg.inference.memory import keep_freed_memory
 from medseg.inference.predict import predict_logits, preprocess
-from medseg.inference.restore import RestoreLabelsd, restore_labels, scan_geometry
-from medseg.inference.segmenter import Segmenter, Stages, label_postprocessing
+from medseg.inference.restore import RestoreLabelsd, restore_labels, restore_regions, scan_geometry
+from medseg.inference.segmenter import Segmenter, Stages, label_postprocessing, region_threshold
 from medseg.inference.windows import count_windows, window_starts
 
 __all__ = [
@@ -15,7 +15,9 @@ __all__ = [
     "label_postprocessing",
     "predict_logits",
     "preprocess",
+    "region_threshold",
     "restore_labels",
+    "restore_regions",
     "scan_geometry",
     "window_starts",
 ]

@@ -4,6 +4,7 @@ The affine is the undo record: one resampling between two affines brings each cl
 arg-max keeps the best class so far, so that memory does not grow with the number of classes.
 """
 
+import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from monai.utils import ensure_tuple_rep
 from medseg.errors import ImageError
 from medseg.geometry import Geometry, Interpolation, geometry_of, resample_volume
 
-__all__ = ["RestoreLabelsd", "restore_labels", "scan_geometry"]
+__all__ = ["RestoreLabelsd", "restore_labels", "restore_regions", "scan_geometry"]
 
 OUTSIDE_LOGIT = -1e4
 """Beyond what the network saw every label is this unlikely; background is left to win."""
@@ -46,6 +47,23 @@ def restore_labels(logits: MetaTensor, target: Geometry) -> torch.Tensor:
         labels[better] = index
         best = torch.where(better, score, best)
     return labels
+
+
+def restore_regions(logits: MetaTensor, target: Geometry, *, threshold: float) -> torch.Tensor:
+    """Regions that may overlap, each where its probability exceeds ``threshold``: (L, I, J, K) float32 of 0 and 1.
+
+    Args:
+        logits: (L, I, J, K) on the network's grid, one channel a region; the sigmoid makes probabilities of them.
+        target: the scan's own grid. Voxels the network did not see are in no region.
+    """
+    source = geometry_of(logits)
+    values = logits.as_tensor().float()
+    regions = torch.zeros((values.shape[0], *target.shape), device=values.device)
+    border = math.log(threshold / (1 - threshold))
+    for region, score in zip(regions, values, strict=True):
+        found = resample_volume(score, source, target, interpolation=Interpolation.LINEAR, outside=OUTSIDE_LOGIT)
+        region.copy_(found > border)
+    return regions
 
 
 def scan_geometry(image: MetaTensor) -> Geometry:

@@ -16,14 +16,14 @@ from monai.utils import ensure_tuple, fall_back_tuple
 from torch import nn
 
 from medseg.errors import ImageError
-from medseg.geometry import geometry_of
+from medseg.geometry import Geometry, geometry_of
 from medseg.inference.predict import predict_logits, preprocess
-from medseg.inference.restore import RestoreLabelsd, restore_labels
+from medseg.inference.restore import RestoreLabelsd, restore_labels, restore_regions
 from medseg.inference.windows import count_windows
 from medseg.labels import LabelTable
 from medseg.segmentation import Segmentation
 
-__all__ = ["Segmenter", "Stages", "label_postprocessing"]
+__all__ = ["Segmenter", "Stages", "label_postprocessing", "region_threshold"]
 
 REPLACED = (Activationsd, AsDiscreted, Invertd, RestoreLabelsd, SaveImaged)
 """Steps of a bundle's postprocessing that the engine does itself: restoring, choosing the label, writing."""
@@ -41,7 +41,9 @@ class Stages:
 class Segmenter:
     """A bundle's road from an image to labels, built once and called for each scan.
 
-    ``postprocessing`` holds transforms of label maps (key ``pred``, (1, I, J, K) on the scan's grid) only.
+    ``postprocessing`` holds transforms of label maps (key ``pred``, (1, I, J, K) on the scan's grid) only. With
+    ``region_threshold`` the network's channels are regions that may overlap: each voxel is in those whose
+    probability exceeds it, and the first steps of ``postprocessing`` make labels of the regions (L, I, J, K).
     """
 
     preprocessing: Compose
@@ -51,6 +53,7 @@ class Segmenter:
     label_table: LabelTable
     channel_names: tuple[str, ...]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    region_threshold: float | None = None
 
     def __call__(self, image: MetaTensor, *, stages: Stages | None = None) -> Segmentation:
         """The labels of an image (C, I, J, K) float32 as read, on the image's own grid.
@@ -67,12 +70,23 @@ class Segmenter:
         with stages.timed("infer"), _watched(self.network, self.inferer, prepared, stages) as network:
             logits = predict_logits(prepared, network, self.inferer)
         with stages.timed("restore"):
-            labels = restore_labels(logits, scan)
+            restored = self._restored(logits, scan)
         with stages.timed("postprocess"):
-            placed = MetaTensor(labels[None], affine=torch.from_numpy(scan.affine.copy()))
+            placed = MetaTensor(restored, affine=torch.from_numpy(scan.affine.copy()))
             cleaned = self.postprocessing({"pred": placed})["pred"]
+        if cleaned.shape[0] != 1:
+            raise ImageError(
+                f"{cleaned.shape[0]} overlapping regions are left after the bundle's postprocessing: one label map was "
+                "expected. Its last step must say which label each region becomes."
+            )
         array = cleaned[0].cpu().numpy().astype(np.uint8)
         return Segmentation(labels=array, geometry=scan, label_table=self.label_table)
+
+    def _restored(self, logits: MetaTensor, scan: Geometry) -> torch.Tensor:
+        """Labels (1, I, J, K), or regions (L, I, J, K)."""
+        if self.region_threshold is None:
+            return restore_labels(logits, scan)[None]
+        return restore_regions(logits, scan, threshold=self.region_threshold)
 
     def _check(self, image: MetaTensor) -> None:
         wanted = ", ".join(self.channel_names)
@@ -98,6 +112,16 @@ def label_postprocessing(postprocessing: Compose) -> Compose:
     """The steps of a bundle's postprocessing that clean label maps; the engine does the others itself."""
     kept: list[Transform] = [step for step in postprocessing.transforms if not isinstance(step, REPLACED)]
     return Compose(kept)
+
+
+def region_threshold(postprocessing: Compose) -> float | None:
+    """The probability from which a voxel is in a region, where a bundle thresholds its channels; else None."""
+    thresholds = [
+        float(step.threshold[0])
+        for step in postprocessing.transforms
+        if isinstance(step, AsDiscreted) and step.threshold and step.threshold[0] is not None
+    ]
+    return thresholds[0] if thresholds else None
 
 
 def _window_size(inferer: SlidingWindowInferer, sizes: Sequence[int]) -> tuple[int, ...]:

@@ -1,0 +1,150 @@
+"""What a bundle's ``$`` expressions may say when nobody has vouched for the bundle.
+
+MONAI evaluates the text after ``$`` as Python. Here it is read, never run: an expression passes when its syntax
+tree holds only arithmetic, comparisons, indexing, containers, lambdas, and calls that are named below. Nothing that
+opens a file, a process or an attribute with a leading underscore can be written with what is left.
+"""
+
+import ast
+import re
+from collections.abc import Iterable
+from typing import Final
+
+__all__ = ["forbidden_import", "forbidden_part", "is_import"]
+
+REFERENCE: Final = re.compile(r"@(?:\w*)(?:(?:::|#)\w*)*")
+"""A reference to another entry of the configuration, as MONAI writes it."""
+
+MODULES: Final = frozenset(
+    {"glob", "json", "math", "medseg", "monai", "np", "numpy", "os", "pathlib", "random", "re", "torch"}
+)
+"""Modules whose import does nothing but define names; what may be called in them is listed in ``CALLS``."""
+
+CALLS: Final = frozenset(
+    {
+        *("abs", "all", "any", "bool", "dict", "enumerate", "float", "int", "len", "list", "max", "min", "range"),
+        *("round", "set", "sorted", "str", "sum", "tuple", "zip"),
+        *("os.path.basename", "os.path.dirname", "os.path.join"),
+        *("torch.cuda.device_count", "torch.cuda.is_available", "torch.device"),
+        *(
+            f"torch.{name}"
+            for name in (
+                *("abs", "any", "argmax", "clamp", "flip", "logical_and", "logical_not", "logical_or", "max", "min"),
+                *("sigmoid", "softmax", "stack", "sum", "tensor", "where", "zeros_like", "ones_like", "cat"),
+            )
+        ),
+        *(f"math.{name}" for name in ("ceil", "exp", "floor", "log", "prod", "sqrt")),
+        *(f"{name}.{kind}" for name in ("np", "numpy") for kind in ("array", "ceil", "floor", "prod")),
+    }
+)
+"""Functions that compute and nothing else."""
+
+VALUES: Final = re.compile(
+    r"(torch|np|numpy)\.(float|int|uint|bool|double|long|half|bfloat)\d*_?|math\.(pi|inf|nan)|np\.(pi|inf|nan)"
+)
+"""Constants of modules: number types, and the numbers everybody knows."""
+
+METHODS: Final = frozenset(
+    {
+        *("all", "any", "argmax", "bool", "clamp", "cpu", "eval", "flip", "float", "int", "items", "keys", "long"),
+        *("max", "mean", "min", "ndim", "parameters", "permute", "shape", "sigmoid", "softmax", "squeeze", "sum"),
+        *("to", "unsqueeze", "values"),
+    }
+)
+"""Attributes of tensors, networks and containers that compute and nothing else."""
+
+PLAIN: Final = (
+    *(ast.Expression, ast.Constant, ast.Load, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.Subscript, ast.Slice),
+    *(ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Compare, ast.IfExp, ast.boolop, ast.operator, ast.unaryop, ast.cmpop),
+    *(ast.Lambda, ast.arguments, ast.arg, ast.keyword, ast.Starred),
+    *(ast.ListComp, ast.GeneratorExp, ast.DictComp, ast.SetComp, ast.comprehension, ast.Store),
+)
+"""Syntax that is harmless by itself; names, attributes and calls are looked at one by one."""
+
+
+def is_import(expression: str) -> bool:
+    """Whether a text after ``$`` is an import statement to MONAI, which runs those before anything else."""
+    try:
+        statements = ast.parse(expression).body
+    except (SyntaxError, ValueError):
+        return False
+    return bool(statements) and isinstance(statements[0], ast.Import | ast.ImportFrom)
+
+
+def forbidden_import(expression: str) -> str | None:
+    """The module in an import statement that is not among the harmless ones; None where all are."""
+    try:
+        statement = ast.parse(expression.strip()).body[0]
+    except (SyntaxError, IndexError, ValueError):
+        return expression.strip()
+    if isinstance(statement, ast.ImportFrom):
+        # What comes out of a module has no dotted name any more, so that only our own loader is let through.
+        names = {alias.asname or alias.name for alias in statement.names}
+        is_ours = statement.module == "medseg.bundle" and names == {"load_weights"}
+        return None if is_ours else f"from {statement.module} import {', '.join(sorted(names))}"
+    if not isinstance(statement, ast.Import):
+        return expression.strip()
+    for alias in statement.names:
+        if alias.asname not in (None, alias.name) and (alias.name, alias.asname) != ("numpy", "np"):
+            return f"import {alias.name} as {alias.asname}"
+        if alias.name.partition(".")[0] not in MODULES:
+            return alias.name
+    return None
+
+
+def forbidden_part(expression: str) -> str | None:
+    """The first part of an expression that is not allowed, in its own words; None where all of it is."""
+    if "_ref_" in expression:  # our own stand-in for references
+        return expression
+    text = REFERENCE.sub("_ref_", expression).strip()
+    try:
+        tree = ast.parse(text, mode="eval")
+    except (SyntaxError, ValueError):
+        return text
+    bound = {argument.arg for node in ast.walk(tree) if isinstance(node, ast.arguments) for argument in _all_of(node)}
+    bound |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    hidden = bound & (MODULES | CALLS)
+    if hidden:  # a variable called torch would make torch.device mean something else
+        return sorted(hidden)[0]
+    return _first_forbidden(tree, bound | {"_ref_"})
+
+
+def _first_forbidden(node: ast.AST, bound: Iterable[str]) -> str | None:
+    known = frozenset(bound)
+    dotted = _dotted(node)
+    if isinstance(node, ast.Call):
+        name = _dotted(node.func)
+        if name is not None and name.partition(".")[0] not in known:
+            if name not in CALLS:
+                return f"{name}()"
+            inside: list[ast.AST] = [*node.args, *node.keywords]
+        else:
+            inside = [node.func, *node.args, *node.keywords]
+    elif dotted is not None and dotted.partition(".")[0] not in known:
+        return None if VALUES.fullmatch(dotted) else dotted
+    elif isinstance(node, ast.Attribute):
+        if node.attr not in METHODS:
+            return f".{node.attr}"
+        inside = [node.value]
+    elif isinstance(node, ast.Name):
+        inside = []
+    elif isinstance(node, PLAIN):
+        inside = list(ast.iter_child_nodes(node))
+    else:
+        return ast.unparse(node)
+    return next((found for part in inside if (found := _first_forbidden(part, known)) is not None), None)
+
+
+def _dotted(node: ast.AST) -> str | None:
+    """``torch.cuda.is_available`` as text, None for anything that is not names joined by dots."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        root = _dotted(node.value)
+        return None if root is None else f"{root}.{node.attr}"
+    return None
+
+
+def _all_of(arguments: ast.arguments) -> list[ast.arg]:
+    starred = [argument for argument in (arguments.vararg, arguments.kwarg) if argument is not None]
+    return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *starred]
