@@ -1,7 +1,11 @@
 """Fixtures that every room shares: where the real scans and the golden values lie, and a small synthetic scan."""
 
 import os
+import re
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import nibabel as nib
@@ -71,3 +75,47 @@ def full_disk() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@dataclass
+class Publisher:
+    """A server on this machine: what it hands out by path, where it breaks off, and what it was asked for."""
+
+    url: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    knows_ranges: bool = True
+    breaks_off_after: int | None = None
+    requests: list[tuple[str, str | None]] = field(default_factory=list)
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    """A server that publishes ``files``, and can go on where a transfer broke off."""
+    state = Publisher()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = self.headers.get("Range") if state.knows_ranges else None
+            state.requests.append((self.path, self.headers.get("Range")))
+            body = state.files.get(self.path)
+            if body is None:
+                self.send_error(404)
+                return
+            begin = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted else 0
+            if wanted and begin >= len(body):
+                self.send_error(416)
+                return
+            self.send_response(206 if wanted else 200)
+            self.send_header("Content-Length", str(len(body) - begin))
+            self.end_headers()
+            self.wfile.write(body[begin:][: state.breaks_off_after])
+
+        def log_message(self, *words: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        state.url = f"http://127.0.0.1:{listening.server_address[1]}"
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield state
+        listening.shutdown()
+        thread.join()

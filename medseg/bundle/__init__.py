@@ -1,6 +1,7 @@
 """Bundles: finding, loading and running the model folders that say everything about one model."""
 
 from medseg.bundle.build import build_network, build_segmenter, choose_device
+from medseg.bundle.download import download_large_files, large_files
 from medseg.bundle.facts import bundle_facts
 from medseg.bundle.load import Bundle, find_bundles, load_bundle, load_weights, parse_settings, sha256_of
 from medseg.bundle.metadata import differences, metadata_schema, network_data_format
@@ -19,7 +20,9 @@ __all__ = [
     "bundle_facts",
     "choose_device",
     "differences",
+    "download_large_files",
     "find_bundles",
+    "large_files",
     "load_bundle",
     "load_weights",
     "metadata_schema",

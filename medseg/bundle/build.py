@@ -5,6 +5,7 @@ from monai.bundle import ConfigParser
 from monai.transforms import Compose
 from torch import nn
 
+from medseg.bundle.download import large_files
 from medseg.bundle.load import Bundle, load_weights
 from medseg.errors import BundleError, SettingsError
 from medseg.inference import Segmenter, label_postprocessing, region_threshold
@@ -39,8 +40,18 @@ def build_network(bundle: Bundle, *, device: torch.device) -> nn.Module:
     Raises:
         BundleError: the network cannot be built, or the weights are missing or do not fit it.
     """
+    if not bundle.weights_path.is_file():
+        raise BundleError(_how_to_get_weights(bundle))
     network: nn.Module = bundle.build("network", bundle.parser(device=device))
     return load_weights(network, bundle.weights_path).to(device).eval()
+
+
+def _how_to_get_weights(bundle: Bundle) -> str:
+    if bundle.weights is not None:
+        return f"no weights at {bundle.weights.name}: give a .safetensors, .pt or .pth file with --weights."
+    ways = [f"medseg bundle download {bundle.name}"] if large_files(bundle.folder) else []
+    ways += [f"medseg train {bundle.name}", "other weights that fit with --weights FILE"]
+    return f"bundle {bundle.name} has no weights here; to get them: {', or '.join(ways)}."
 
 
 def build_steps(bundle: Bundle, part: str, parser: ConfigParser) -> Compose:

@@ -87,7 +87,7 @@ class Runner:
         with stages.timed("read"):
             scan = read_case(case)
         segmentation = self.segmenter(scan.image, stages=stages)
-        warnings = (*scan.warnings, *_extent_warnings(self.bundle, scan))
+        warnings = (*self.bundle.notes, *scan.warnings, *_extent_warnings(self.bundle, scan))
         with stages.timed("write"):
             input_paths = [channel.path for channel in case.channels]
             scan = replace(scan, warnings=warnings)

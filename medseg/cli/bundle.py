@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.console import messages, print_json
+from medseg.cli.console import messages, print_json, progress_bars
 from medseg.cli.context import options_of
 
 __all__ = ["bundle_app"]
@@ -82,3 +82,22 @@ def verify(ctx: typer.Context, bundle: NameOrFolder) -> None:
         messages.print(table)
     if not all(check.is_passed for check in checks):
         raise typer.Exit(2)
+
+
+@bundle_app.command("download")
+def download(ctx: typer.Context, bundle: NameOrFolder) -> None:
+    """Fetch the weights that a model names but does not carry; what broke off goes on."""
+    options = options_of(ctx)
+    from medseg.bundle import download_large_files, load_bundle
+
+    with progress_bars(shown=not options.quiet) as progress:
+        bar = progress.add_task("download", total=None)
+        files = download_large_files(
+            load_bundle(bundle).folder,
+            on_bytes=lambda done, total: progress.update(bar, completed=done, total=total or None),
+        )
+    if options.json:
+        print_json([str(path) for path in files])
+    elif not options.quiet:
+        for path in files:
+            messages.print(f"{path}", markup=False)

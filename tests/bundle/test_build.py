@@ -57,7 +57,7 @@ def test_a_bundle_without_postprocessing_has_none(bundle):
 
 def test_a_bundle_without_weights_is_refused(bundle):
     bundle.weights_path.unlink()
-    with pytest.raises(BundleError, match="no trained weights"):
+    with pytest.raises(BundleError, match="bundle tiny has no weights here; to get them: medseg train tiny"):
         build_segmenter(bundle, device=CPU)
 
 

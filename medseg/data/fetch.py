@@ -1,0 +1,101 @@
+"""One published file, fetched with a checksum; what a broken connection left is gone on with.
+
+In: an address and the checksum its publisher states. Out: the whole file under its name, or no file of that name:
+until the checksum has been seen to be right, what has come lies beside it under a name of its own.
+"""
+
+import hashlib
+import http.client
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from medseg.errors import DownloadError, OutputError
+
+__all__ = ["Algorithm", "OnBytes", "fetch_file", "has_digest"]
+
+Algorithm = Literal["md5", "sha256"]
+OnBytes = Callable[[int, int], None]
+"""Called with the bytes that are there and, where the server says so, how many there will be (else 0)."""
+
+CHUNK_BYTES = 2**20
+TIMEOUT_S = 30
+RANGE_REFUSED = 416
+
+
+def fetch_file(
+    url: str, target: Path, *, digest: str, algorithm: Algorithm, on_bytes: OnBytes = lambda done, total: None
+) -> None:
+    """The file behind ``url`` at ``target``; one that is there with the right checksum is not fetched again.
+
+    Raises:
+        DownloadError: the address is not http(s) or cannot be reached (a part is kept, to go on with), or the
+            checksum is wrong (nothing is kept).
+        OutputError: the folder of ``target`` cannot be written to, or the disk is full.
+    """
+    if not url.startswith(("https://", "http://")):
+        raise DownloadError(f"{url} is no http or https address: correct it where it is written.")
+    if has_digest(target, digest, algorithm):
+        return
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{target.parent} cannot be made ({error.strerror}): choose another folder.") from error
+    part = target.with_name(f".{target.name}.{digest[:12]}.part")
+    try:
+        _transfer(url, part, on_bytes)
+        found = _digest(part, algorithm)
+        if found != digest.lower():
+            part.unlink()
+            raise DownloadError(
+                f"{url} has {algorithm.upper()} {found}, {digest} was expected: the file is damaged or was changed."
+            )
+        part.replace(target)
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise DownloadError(
+            f"{url} cannot be fetched ({reason}): check the connection and try again, it goes on where it stopped."
+        ) from error
+    except OSError as error:
+        raise OutputError(
+            f"{target.name} cannot be written ({error.strerror}): free space or choose another place."
+        ) from error
+
+
+def has_digest(path: Path, digest: str, algorithm: Algorithm) -> bool:
+    """Whether a file is there and has this checksum."""
+    return path.is_file() and _digest(path, algorithm) == digest.lower()
+
+
+def _digest(path: Path, algorithm: Algorithm) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, algorithm).hexdigest()  # MD5 guards against damage only
+
+
+def _transfer(url: str, part: Path, on_bytes: OnBytes) -> None:
+    """Append to ``part`` what is missing of the file; a server that cannot do so sends all of it anew."""
+    begun = part.stat().st_size if part.is_file() else 0
+    headers = {"User-Agent": "medseg"} | ({"Range": f"bytes={begun}-"} if begun else {})
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310  http(s) was checked
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310
+    except urllib.error.HTTPError as error:
+        if error.code != RANGE_REFUSED or not begun:
+            raise
+        part.unlink()  # all of it was there already, or it is longer than the file: begin anew
+        _transfer(url, part, on_bytes)
+        return
+    with response:
+        goes_on = response.status == http.HTTPStatus.PARTIAL_CONTENT
+        done = begun if goes_on else 0
+        length = int(response.headers.get("Content-Length") or 0)
+        total = done + length if length else 0
+        with part.open("ab" if goes_on else "wb") as stream:
+            while chunk := response.read(CHUNK_BYTES):
+                stream.write(chunk)
+                done += len(chunk)
+                on_bytes(done, total)
+        if total and done < total:
+            raise ConnectionError(f"the connection ended after {done} of {total} bytes")

@@ -1,0 +1,129 @@
+"""One file from a server on this machine: whole and checked, gone on with where it broke off, or refused."""
+
+import hashlib
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medseg.data import fetch_file
+from medseg.errors import DownloadError, OutputError
+
+BODY = np.random.default_rng(0).bytes(50_000)
+MD5 = hashlib.md5(BODY).hexdigest()
+SHA256 = hashlib.sha256(BODY).hexdigest()
+
+
+@pytest.fixture
+def url(publisher) -> str:
+    publisher.files["/model.pt"] = BODY
+    return f"{publisher.url}/model.pt"
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(("algorithm", "digest"), [("md5", MD5), ("sha256", SHA256), ("sha256", SHA256.upper())])
+def test_a_file_comes_whole_and_alone(tmp_path, url, algorithm, digest):
+    fetch_file(url, tmp_path / "new" / "model.pt", digest=digest, algorithm=algorithm)
+    assert (tmp_path / "new" / "model.pt").read_bytes() == BODY
+    assert files_in(tmp_path / "new") == ["model.pt"]
+
+
+def test_a_file_that_is_there_is_not_fetched_again(tmp_path, publisher, url):
+    (tmp_path / "model.pt").write_bytes(BODY)
+    fetch_file(url, tmp_path / "model.pt", digest=MD5, algorithm="md5")
+    assert publisher.requests == []
+
+
+def test_a_damaged_file_is_replaced(tmp_path, url):
+    (tmp_path / "model.pt").write_bytes(BODY[:-1])
+    fetch_file(url, tmp_path / "model.pt", digest=MD5, algorithm="md5")
+    assert (tmp_path / "model.pt").read_bytes() == BODY
+
+
+@pytest.mark.parametrize("knows_ranges", [True, False])
+def test_a_transfer_that_broke_off_goes_on(tmp_path, publisher, url, knows_ranges):
+    publisher.knows_ranges = knows_ranges
+    publisher.breaks_off_after = 20_000
+    with pytest.raises(DownloadError, match="goes on where it stopped"):
+        fetch_file(url, tmp_path / "model.pt", digest=MD5, algorithm="md5")
+    assert not (tmp_path / "model.pt").exists()
+    publisher.breaks_off_after = None
+    heard = []
+    fetch_file(
+        url,
+        tmp_path / "model.pt",
+        digest=MD5,
+        algorithm="md5",
+        on_bytes=lambda done, total: heard.append((done, total)),
+    )
+    assert (tmp_path / "model.pt").read_bytes() == BODY
+    assert publisher.requests[-1] == ("/model.pt", "bytes=20000-")
+    assert heard[-1] == (len(BODY), len(BODY))
+    assert files_in(tmp_path) == ["model.pt"]
+
+
+def test_a_part_that_is_whole_or_too_long_begins_anew(tmp_path, publisher, url):
+    (tmp_path / f".model.pt.{MD5[:12]}.part").write_bytes(BODY + b"more")
+    fetch_file(url, tmp_path / "model.pt", digest=MD5, algorithm="md5")
+    assert (tmp_path / "model.pt").read_bytes() == BODY
+
+
+def test_progress_ends_at_the_size_of_the_file(tmp_path, url, monkeypatch):
+    monkeypatch.setattr("medseg.data.fetch.CHUNK_BYTES", 4096)
+    heard = []
+    fetch_file(
+        url,
+        tmp_path / "model.pt",
+        digest=MD5,
+        algorithm="md5",
+        on_bytes=lambda done, total: heard.append((done, total)),
+    )
+    assert heard[-1] == (len(BODY), len(BODY))
+    assert len(heard) > 2
+    assert heard == sorted(heard)
+
+
+def test_a_file_with_another_checksum_is_not_kept_and_replaces_nothing(tmp_path, url):
+    (tmp_path / "model.pt").write_bytes(b"older")
+    with pytest.raises(DownloadError, match=f"has MD5 {MD5}, {'0' * 32} was expected"):
+        fetch_file(url, tmp_path / "model.pt", digest="0" * 32, algorithm="md5")
+    assert (tmp_path / "model.pt").read_bytes() == b"older"
+    assert files_in(tmp_path) == ["model.pt"]
+
+
+def test_an_address_that_is_gone_is_refused(tmp_path, publisher):
+    with pytest.raises(DownloadError, match=r"gone cannot be fetched \(Not Found\): check the connection"):
+        fetch_file(f"{publisher.url}/gone", tmp_path / "model.pt", digest=MD5, algorithm="md5")
+    assert files_in(tmp_path) == []
+
+
+def test_a_server_that_does_not_answer_is_refused(tmp_path):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/model.pt"
+        with pytest.raises(DownloadError, match="Connection refused"):
+            fetch_file(url, tmp_path / "model.pt", digest=MD5, algorithm="md5")
+    assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://example.org/model.pt", "model.pt", ""])
+def test_an_address_that_is_not_http_is_refused(tmp_path, url):
+    with pytest.raises(DownloadError, match="is no http or https address"):
+        fetch_file(url, tmp_path / "model.pt", digest=MD5, algorithm="md5")
+
+
+@pytest.mark.parametrize("url", ["http://[broken/model.pt", "http:///model.pt", "http://a b/model.pt"])
+def test_an_address_that_cannot_be_one_is_refused(tmp_path, url):
+    with pytest.raises(DownloadError, match="cannot be fetched"):
+        fetch_file(url, tmp_path / "model.pt", digest=MD5, algorithm="md5")
+    assert files_in(tmp_path) == []
+
+
+def test_a_full_disk_is_told(tmp_path, url, full_disk):
+    with pytest.raises(OutputError, match=r"model\.pt cannot be written"):
+        fetch_file(url, tmp_path / "model.pt", digest=MD5, algorithm="md5")
+    assert not (tmp_path / "model.pt").exists()
