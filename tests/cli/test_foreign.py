@@ -28,7 +28,7 @@ def test_a_bundle_that_runs_code_is_refused_and_runs_when_vouched_for(medseg_com
     words = ("segment", scan, "--bundle", own_copy, "--output", tmp_path / "out")
     refused = medseg_command(*words)
     assert refused.exit_code == 2
-    assert refused.err.strip().splitlines()[-1].startswith("error: bundle copy runs open() (at overlap)")
+    assert refused.err.strip().splitlines()[-1].startswith("error: bundle copy runs .read (at overlap)")
     assert not list((tmp_path / "out").glob("*.nii.gz"))
     digest = re.search(r"--trust ([0-9a-f]{64})", refused.err)[1]
     assert medseg_command(*words, "--trust", digest).exit_code == 0
