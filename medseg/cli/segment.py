@@ -60,8 +60,6 @@ def segment(
         raise CaseError(unresolved[0].message if unresolved else "no scan was found in what was given.")
     planned = plan_outputs(cases, output, overwrite=overwrite)
     if not options.quiet:
-        for note in loaded.notes:
-            messages.print(f"{loaded.name}: {note}", markup=False)
         _show_channels(cases)
         _show_passed_over(unread_files([given for given in inputs if "=" not in given]))
     outcome = run_cohort(loaded, cases, planned, device=chosen, overwrite=overwrite, options=options)
