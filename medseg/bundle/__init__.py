@@ -3,6 +3,7 @@
 from medseg.bundle.build import build_network, build_segmenter, choose_device
 from medseg.bundle.download import download_large_files, large_files
 from medseg.bundle.facts import bundle_facts
+from medseg.bundle.imported import ImportedWeights, import_weights
 from medseg.bundle.load import Bundle, find_bundles, load_bundle, load_weights, parse_settings, sha256_of
 from medseg.bundle.metadata import differences, metadata_schema, network_data_format
 from medseg.bundle.outputs import OutputPaths, plan_outputs
@@ -13,6 +14,7 @@ __all__ = [
     "Bundle",
     "CaseResult",
     "Check",
+    "ImportedWeights",
     "OutputPaths",
     "Runner",
     "build_network",
@@ -22,6 +24,7 @@ __all__ = [
     "differences",
     "download_large_files",
     "find_bundles",
+    "import_weights",
     "large_files",
     "load_bundle",
     "load_weights",

@@ -1,6 +1,7 @@
 """``medseg bundle``: the models at hand, what each is, and whether it is whole."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -82,6 +83,47 @@ def verify(ctx: typer.Context, bundle: NameOrFolder) -> None:
         messages.print(table)
     if not all(check.is_passed for check in checks):
         raise typer.Exit(2)
+
+
+@bundle_app.command("import-weights")
+def import_released_weights(
+    ctx: typer.Context,
+    network: Annotated[str, typer.Argument(help="swin_unetr, transunet, ds_transunet, dformer or att_swin_unet.")],
+    weights: Annotated[Path, typer.Argument(help="The published file: .pt, .pth, .zip, .safetensors or .npz.")],
+    output: Annotated[Path, typer.Option(help="Folder for models/, configs/network.yaml and the report.")],
+    config: Annotated[
+        str | None,
+        typer.Option(help="The released code's settings (JSON, YAML), or a published setting such as btcv."),
+    ] = None,
+    merging: Annotated[
+        Literal["legacy", "current"] | None,
+        typer.Option(help="Swin UNETR: order of patch merging. [default: legacy]"),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="The file is a published start for part of the network, such as imagenet.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
+) -> None:
+    """Bring weights that others published under medseg's names, and account for every key."""
+    options = options_of(ctx)
+    from rich.table import Table
+
+    from medseg.bundle import import_weights
+
+    imported = import_weights(
+        network, weights, output, config=config, merging=merging, start=start, overwrite=overwrite
+    )
+    if options.json:
+        print_json({**imported.as_json(), "files": [str(path) for path in imported.files]})
+    elif not options.quiet:
+        table = Table("keys", "number")
+        for name, number in imported.report.counts.items():
+            table.add_row(name, str(number))
+        messages.print(table)
+        if imported.merging is not None:
+            messages.print(f"patch merging: {imported.merging}")
+        for path in imported.files:
+            messages.print(f"  {path}", markup=False)
 
 
 @bundle_app.command("download")

@@ -1,6 +1,14 @@
 """The authors' released weights, renamed for our networks; one file per network."""
 
-from medseg.networks.checkpoints.release import load_released, load_start, open_weights, read_settings
+from medseg.networks.checkpoints.release import (
+    known_importers,
+    load_released,
+    load_start,
+    open_weights,
+    read_settings,
+    released_settings,
+    settings_told_by,
+)
 from medseg.networks.checkpoints.report import (
     LoadReport,
     RenamedState,
@@ -16,9 +24,12 @@ __all__ = [
     "WeightsError",
     "check_derived",
     "fill",
+    "known_importers",
     "load_released",
     "load_start",
     "open_weights",
     "read_settings",
+    "released_settings",
     "rename_keys",
+    "settings_told_by",
 ]

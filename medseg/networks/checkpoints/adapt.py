@@ -5,6 +5,7 @@ asks for; unchanged where the shapes agree. Every change is logged: it is an app
 """
 
 import logging
+from collections.abc import Mapping
 from math import isqrt
 
 import torch
@@ -14,9 +15,21 @@ from torch.nn import functional as F
 
 from medseg.networks.checkpoints.report import WeightsError
 
-__all__ = ["kernel_for_channels", "patch_kernel_for_size", "positions_for_side", "table_for_window", "table_window"]
+__all__ = [
+    "adapted_keys",
+    "kernel_for_channels",
+    "patch_kernel_for_size",
+    "positions_for_side",
+    "table_for_window",
+    "table_window",
+]
 
 LOG = logging.getLogger(__name__)
+
+
+def adapted_keys(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """The names under which ``after`` holds another number of values than ``before``."""
+    return tuple(key for key, tensor in before.items() if key in after and after[key].numel() != tensor.numel())
 
 
 def kernel_for_channels(kernel: Tensor, channels: int) -> Tensor:

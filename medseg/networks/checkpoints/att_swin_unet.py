@@ -18,13 +18,19 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from medseg.networks.att_swin_unet import AttSwinUNetConfig
-from medseg.networks.checkpoints.adapt import kernel_for_channels, patch_kernel_for_size, table_for_window, table_window
+from medseg.networks.checkpoints.adapt import (
+    adapted_keys,
+    kernel_for_channels,
+    patch_kernel_for_size,
+    table_for_window,
+    table_window,
+)
 from medseg.networks.checkpoints.release import read_settings
 from medseg.networks.checkpoints.report import RenamedState, rename_keys
-from medseg.networks.checkpoints.swin import index_check, mask_check, upward_renames
+from medseg.networks.checkpoints.swin import index_check, mask_check, microsoft_names, upward_renames
 from medseg.settings import Settings
 
-__all__ = ["config_from_release", "rename", "rename_imagenet"]
+__all__ = ["config_from_release", "rename", "rename_imagenet", "told_by"]
 
 RELEASED_IN_CHANNELS: Final = 3
 """The released encoder reads colour; no setting says so."""
@@ -116,6 +122,12 @@ def config_from_release(config: Mapping[str, Any]) -> AttSwinUNetConfig:
     return AttSwinUNetConfig.from_mapping(ours, source="att_swin_unet settings")
 
 
+def told_by(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The number of classes; everything else is as published unless the settings say so."""
+    head = state.get("decoder.output.weight")
+    return {} if head is None else {"num_classes": head.shape[0]}
+
+
 def rename(state: Mapping[str, Tensor], config: AttSwinUNetConfig) -> RenamedState:
     """The authors' tensors under our names; parts that their forward pass never reads are left out."""
     stages = len(config.depths)
@@ -156,6 +168,7 @@ def rename_imagenet(state: Mapping[str, Tensor], config: AttSwinUNetConfig) -> R
     channels, with another patch or window, gets kernel and tables adapted, which is logged.
     """
     patch, windows = (config.patch_size, config.patch_size), config.attn_windows
+    state = microsoft_names(state)
     adapted = dict(state)
     for stage, window in enumerate(windows):
         for key in [key for key in state if key.startswith(f"layers.{stage}.") and key.endswith("bias_table")]:
@@ -194,6 +207,7 @@ def rename_imagenet(state: Mapping[str, Tensor], config: AttSwinUNetConfig) -> R
         derived=encoder.derived,
         unused=encoder.unused,
         scope=_started(config),
+        interpolated=adapted_keys(state, adapted),
     )
 
 

@@ -21,7 +21,7 @@ from medseg.networks.checkpoints.report import RenamedState, rename_keys
 from medseg.networks.checkpoints.swin import upward_renames
 from medseg.networks.dformer import DFormerConfig
 
-__all__ = ["config_from_release", "rename"]
+__all__ = ["config_from_release", "rename", "told_by"]
 
 OUR_SETTINGS: Final = {
     "in_chan": "in_channels",
@@ -51,6 +51,12 @@ def config_from_release(config: Mapping[str, Any]) -> DFormerConfig:
     decoder_stages = len(ours.get("depths", base["depths"])) - 1
     fixed = {"auxiliary_heads": min(RELEASED_AUXILIARY_HEADS, decoder_stages - 1), "variant": "released"}
     return DFormerConfig.from_mapping({**base, **ours, **fixed}, source="dformer settings")
+
+
+def told_by(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The number of classes; everything else is as published unless the settings say so."""
+    head = state.get("final.0.1.weight")
+    return {} if head is None else {"num_classes": head.shape[0]}
 
 
 def rename(state: Mapping[str, Tensor], config: DFormerConfig) -> RenamedState:

@@ -11,11 +11,13 @@ Out: the same tensors under our names.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from torch import Tensor
 
 from medseg.networks.checkpoints.adapt import (
+    adapted_keys,
     kernel_for_channels,
     patch_kernel_for_size,
     table_for_window,
@@ -23,7 +25,7 @@ from medseg.networks.checkpoints.adapt import (
 )
 from medseg.networks.checkpoints.release import read_settings
 from medseg.networks.checkpoints.report import RenamedState, rename_keys
-from medseg.networks.checkpoints.swin import index_check, mask_check
+from medseg.networks.checkpoints.swin import index_check, mask_check, microsoft_names
 from medseg.networks.ds_transunet import COARSE_PATCH, FINE_PATCH, LEVELS, DSTransUNetConfig
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "rename_imagenet_coarse_stretched",
     "rename_imagenet_fine",
     "settle",
+    "told_by",
 ]
 
 OUR_SETTINGS: Final = {
@@ -78,6 +81,12 @@ def settle(config: DSTransUNetConfig, state: Mapping[str, Tensor]) -> DSTransUNe
     if DECODER_TABLE not in state:
         return config
     return config.model_copy(update={"decoder_attn_window": table_window(state[DECODER_TABLE])})
+
+
+def told_by(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The number of classes; everything else is as published unless the settings say so."""
+    head = state.get("final.weight")
+    return {} if head is None else {"n_class": head.shape[0]}
 
 
 def rename(state: Mapping[str, Tensor], config: DSTransUNetConfig) -> RenamedState:
@@ -146,6 +155,7 @@ def _rename_classifier(
 ) -> RenamedState:
     """A Swin classifier under the names of one encoder; no ``patch``: its patch embedding's kernel is left out."""
     kernel = "patch_embed.proj.weight"
+    state = microsoft_names(state)
     adapted = dict(state)
     for key, tensor in state.items():
         if key.endswith("relative_position_bias_table"):
@@ -165,13 +175,14 @@ def _rename_classifier(
 
     tables = [tensor for key, tensor in state.items() if key.endswith("relative_position_bias_table")]
     window = table_window(tables[0]) if tables else config.attn_window
-    return rename_keys(
+    renamed = rename_keys(
         adapted,
         [(r"^", f"{encoder}."), *ENCODER_RENAMES],
         unused=unused,
         derived={r"\.relative_position_index$": index_check(window), r"\.attn_mask$": mask_check(window)},
         scope=tuple(scope),
     )
+    return replace(renamed, interpolated=adapted_keys(state, adapted))
 
 
 def _fusion_renames(*, theirs: str, ours: str) -> list[tuple[str, str]]:

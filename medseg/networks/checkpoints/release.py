@@ -26,7 +26,16 @@ from medseg.errors import SettingsError
 from medseg.networks.checkpoints.report import LoadReport, RenamedState, WeightsError, fill
 from medseg.settings import Settings
 
-__all__ = ["Importer", "known_importers", "load_released", "load_start", "open_weights", "read_settings"]
+__all__ = [
+    "Importer",
+    "known_importers",
+    "load_released",
+    "load_start",
+    "open_weights",
+    "read_settings",
+    "released_settings",
+    "settings_told_by",
+]
 
 CONTAINERS: Final = ("state_dict", "model_state_dict", "model", "model_weights", "net", "network")
 PREFIXES: Final = ("module.", "backbone.", "_orig_mod.")
@@ -44,27 +53,45 @@ class Importer(Protocol):
 
 
 def load_released(
-    network: str, weights: Path | str | Mapping[str, Tensor], config: Mapping[str, Any]
+    network: str, weights: Path | str | Mapping[str, Tensor], config: Mapping[str, Any] | Settings
 ) -> tuple[nn.Module, LoadReport]:
     """Our network with the authors' weights, in evaluation mode on the CPU, and what became of every key.
 
     Args:
         network: name of the network's file, for example ``"swin_unetr"``.
         weights: a file (.pt, .pth, .zip, .safetensors, .npz) or a state dict under the authors' key names.
-        config: settings of the released code under its own names.
+        config: settings of the released code under its own names, or our own settings.
     Raises:
         SettingsError: the network or a setting is unknown.
         WeightsError: the file is unreadable, or a key is missing, superfluous or of another shape.
     """
     importer = _importer(network)
     state = open_weights(weights)
-    settings = importer.config_from_release(config)
-    if hasattr(importer, "settle"):  # what no released setting names and only the weights tell
-        settings = importer.settle(settings, state)
+    settings = config if isinstance(config, Settings) else released_settings(network, state, config)
     renamed = importer.rename(state, settings)
     module: nn.Module = import_module(f"medseg.networks.{network}").NETWORK(settings)
     report = fill(module, renamed, name=network)
     return module.eval(), report
+
+
+def released_settings(network: str, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Settings:
+    """Our settings from the released code's, and what no setting of it names and only the weights tell.
+
+    Raises:
+        SettingsError: the network or a setting is unknown, or a value out of range.
+    """
+    importer = _importer(network)
+    settings: Settings = importer.config_from_release(config)
+    if hasattr(importer, "settle"):
+        settings = importer.settle(settings, state)
+    return settings
+
+
+def settings_told_by(network: str, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What the shapes of the weights alone tell of the released code's settings; the rest is as published."""
+    importer = _importer(network)
+    told: dict[str, Any] = importer.told_by(state) if hasattr(importer, "told_by") else {}
+    return told
 
 
 def load_start(

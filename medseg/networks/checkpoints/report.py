@@ -41,6 +41,7 @@ class RenamedState:
         unused: authors' key → why no part of the network reads it.
         scope: the parameters that must be filled: those whose name begins with one of these. The start weights
             of an encoder name that encoder; everything else must be filled whole.
+        interpolated: authors' keys whose tensor was brought to another size (positions, bias tables, kernels).
     """
 
     tensors: Mapping[str, Tensor]
@@ -49,6 +50,7 @@ class RenamedState:
     unused: Mapping[str, str] = field(default_factory=dict)
     scope: tuple[str, ...] = ("",)
     joined: Mapping[str, str] = field(default_factory=dict)
+    interpolated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class LoadReport:
         unused: authors' key → why no part of the network reads it.
         not_started: our parameters outside the scope of the file, which kept their initial values.
         parameters: numbers that were loaded.
+        interpolated: those among ``loaded`` that were brought to another size.
     """
 
     network: str
@@ -70,6 +73,20 @@ class LoadReport:
     unused: Mapping[str, str]
     not_started: tuple[str, ...]
     parameters: int
+    interpolated: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Every key of the file once (matched, renamed, interpolated or skipped), and ours that it lacks (missing)."""
+        as_they_are = {key: name for key, name in self.loaded.items() if key not in self.interpolated}
+        matched = sum(key == name for key, name in as_they_are.items())
+        return {
+            "matched": matched,
+            "renamed": len(as_they_are) - matched,
+            "interpolated": len(self.interpolated),
+            "skipped": len(self.derived) + len(self.unused),
+            "missing": len(self.not_started),
+        }
 
     def __str__(self) -> str:
         parts = [f"{self.network}: {len(self.loaded)} tensors loaded ({self.parameters:,} numbers)"]
@@ -167,6 +184,7 @@ def fill(network: nn.Module, renamed: RenamedState, *, name: str) -> LoadReport:
         unused=dict(renamed.unused),
         not_started=tuple(sorted(set(ours) - set(renamed.tensors))),
         parameters=sum(tensor.numel() for tensor in renamed.tensors.values()),
+        interpolated=renamed.interpolated,
     )
 
 

@@ -3,7 +3,8 @@
 In: how many stages there are, and their windows. Out: renames and checks for ``rename_keys``.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from math import isqrt
 from typing import Final
 
@@ -13,9 +14,31 @@ from torch import Tensor
 from medseg.networks.blocks.windows import mask_groups, relative_position_index, shift_mask, window_places
 from medseg.networks.checkpoints.report import check_derived
 
-__all__ = ["index_check", "mask_check", "upward_renames"]
+__all__ = ["index_check", "mask_check", "microsoft_names", "upward_renames"]
 
 CPU: Final = torch.device("cpu")
+
+
+def microsoft_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A Swin classifier under the names of its authors, whoever saved it.
+
+    timm (since 0.8) hangs a merging on the stage it leads to, and the classifier one level deeper::
+
+        layers.{s + 1}.downsample, head.fc   →   layers.{s}.downsample, head
+    """
+    is_timms = any(key.startswith("layers.1.downsample.") for key in state) and not any(
+        key.startswith("layers.0.downsample.") for key in state
+    )
+    if not is_timms:
+        return dict(state)
+    return {
+        re.sub(r"^layers\.(\d+)\.downsample\.", _one_stage_up, key).replace("head.fc.", "head."): tensor
+        for key, tensor in state.items()
+    }
+
+
+def _one_stage_up(found: re.Match[str]) -> str:
+    return f"layers.{int(found[1]) - 1}.downsample."
 
 
 def upward_renames(prefix: str, *, stages: int) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ In: a state dict of MONAI's ``SwinUNETR`` and its settings, or the self-supervis
 Out: the same tensors under our names.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from medseg.networks.checkpoints.release import read_settings
 from medseg.networks.checkpoints.report import RenamedState, check_derived, rename_keys
 from medseg.networks.swin_unetr import PATCH, SwinUNETRConfig
 
-__all__ = ["config_from_release", "rename", "rename_self_supervised"]
+__all__ = ["config_from_release", "rename", "rename_self_supervised", "told_by"]
 
 OUR_SETTINGS: Final = {
     "in_channels": "in_channels",
@@ -71,6 +72,33 @@ def config_from_release(config: Mapping[str, Any]) -> SwinUNETRConfig:
     ours = {"feature_size": MONAI_FEATURE_SIZE, "merging": MERGINGS[downsample], "norm": norm}
     ours |= {OUR_SETTINGS[name]: value for name, value in known.items()}
     return SwinUNETRConfig.from_mapping(ours, source="swin_unetr settings")
+
+
+def told_by(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """MONAI's settings as far as the shapes tell them; the order of merging is not among those."""
+    state = {key.replace("swin_vit.", "swinViT."): tensor for key, tensor in state.items()}
+    kernel, head = state.get("swinViT.patch_embed.proj.weight"), state.get("out.conv.conv.weight")
+    if kernel is None or head is None:
+        return {}
+    tables = [
+        [tensor for key, tensor in state.items() if re.match(rf"swinViT\.layers{stage}\..*bias_table$", key)]
+        for stage in range(1, 5)
+    ]
+    if not all(tables):
+        return {}
+    axes = kernel.ndim - 2
+    return {
+        "spatial_dims": axes,
+        "in_channels": kernel.shape[1],
+        "out_channels": head.shape[0],
+        "feature_size": kernel.shape[0],
+        "depths": [len(stage) for stage in tables],
+        "num_heads": [stage[0].shape[1] for stage in tables],
+        "window_size": (round(tables[0][0].shape[0] ** (1 / axes)) + 1) // 2,
+        "use_v2": any(key.startswith("swinViT.layers1c.") for key in state),
+        "patch_norm": "swinViT.patch_embed.norm.weight" in state,
+        "qkv_bias": any(key.endswith("attn.qkv.bias") for key in state),
+    }
 
 
 def rename(state: Mapping[str, Tensor], config: SwinUNETRConfig) -> RenamedState:

@@ -13,6 +13,7 @@ Out: the same tensors under our names.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import isqrt
 from typing import Any, Final
 
 import torch
@@ -20,12 +21,12 @@ from einops import rearrange
 from torch import Tensor
 
 from medseg.errors import SettingsError
-from medseg.networks.checkpoints.adapt import kernel_for_channels, positions_for_side
+from medseg.networks.checkpoints.adapt import adapted_keys, kernel_for_channels, positions_for_side
 from medseg.networks.checkpoints.release import read_settings
 from medseg.networks.checkpoints.report import RenamedState, rename_keys
 from medseg.networks.transunet import STRIDE, TransUNetConfig
 
-__all__ = ["config_from_release", "rename", "rename_imagenet"]
+__all__ = ["config_from_release", "rename", "rename_imagenet", "told_by"]
 
 OUR_SETTINGS: Final = {
     "img_size": "image_size",
@@ -55,6 +56,9 @@ UNIT_RENAMES: Final = [
 ]
 """Layers of a residual unit; the ImageNet file calls the shortcut's convolution by its second name."""
 
+TIMM_POSITIONS: Final = "pos_embed"
+"""The name of the position embedding in timm's files, and in no other."""
+
 START_SCOPE: Final = ("resnet.", "embedding.", "transformer.", "norm.")
 
 
@@ -75,6 +79,23 @@ def config_from_release(config: Mapping[str, Any]) -> TransUNetConfig:
     settings = TransUNetConfig.from_mapping(values, source="transunet settings")
     _check_skip_channels(known.get("skip_channels"), settings)
     return settings
+
+
+def told_by(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The released code's settings as far as the shapes tell them; the number of heads is not among those."""
+    positions = state.get("transformer.embeddings.position_embeddings")
+    head = state.get("segmentation_head.0.weight")
+    if positions is None or head is None:
+        return {}
+    blocks = {key.split(".")[3] for key in state if key.startswith("transformer.encoder.layer.")}
+    mlp = state["transformer.encoder.layer.0.ffn.fc1.weight"]
+    return {
+        "img_size": STRIDE * isqrt(positions.shape[1]),
+        "hidden_size": positions.shape[2],
+        "mlp_dim": mlp.shape[0],
+        "num_layers": len(blocks),
+        "n_classes": head.shape[0],
+    }
 
 
 def rename(state: Mapping[str, Tensor], config: TransUNetConfig) -> RenamedState:
@@ -107,8 +128,12 @@ def rename_imagenet(state: Mapping[str, Tensor], config: TransUNetConfig) -> Ren
     The file is for three channels and 224-pixel images; a network for others gets the kernel and the positions
     adapted, which is logged.
     """
-    return _joined(
-        {key: _in_torch_layout(key, tensor, config) for key, tensor in state.items()},
+    if TIMM_POSITIONS in state:
+        return _rename_timm(state, config)
+    ours = {key: _in_torch_layout(key, tensor, config) for key, tensor in state.items()}
+    learned = {key: tensor[:, 1:] if key.endswith("pos_embedding") else tensor for key, tensor in state.items()}
+    renamed = _joined(
+        ours,
         [
             (r"/", "."),
             (r"\.(kernel|scale)$", ".weight"),
@@ -132,6 +157,45 @@ def rename_imagenet(state: Mapping[str, Tensor], config: TransUNetConfig) -> Ren
         },
         scope=START_SCOPE,
     )
+    return replace(renamed, interpolated=adapted_keys(learned, ours))
+
+
+def _rename_timm(state: Mapping[str, Tensor], config: TransUNetConfig) -> RenamedState:
+    """The same start as timm publishes it (``vit_base_r50_s16_224`` and its kin), already in PyTorch's layout."""
+    learned = {key: tensor[:, 1:] if key == TIMM_POSITIONS else tensor for key, tensor in state.items()}
+    ours = dict(learned)
+    ours[TIMM_POSITIONS] = positions_for_side(learned[TIMM_POSITIONS], config.image_size // STRIDE)
+    reads_image = "patch_embed.backbone.stem.conv.weight" if config.resnet_units else "patch_embed.proj.weight"
+    if reads_image in ours:
+        ours[reads_image] = kernel_for_channels(ours[reads_image], config.stem_channels)
+    renamed = rename_keys(
+        ours,
+        [
+            (r"^patch_embed\.backbone\.stem\.conv\.", "resnet.root.0."),
+            (r"^patch_embed\.backbone\.stem\.norm\.", "resnet.root.1."),
+            (r"^patch_embed\.backbone\.stages\.(\d+)\.blocks\.(\d+)\.", r"resnet.stages.\1.\2."),
+            (r"^(resnet\.stages\..*)\bconv1\.", r"\1reduce."),
+            (r"^(resnet\.stages\..*)\bnorm1\.", r"\1reduce_norm."),
+            (r"^(resnet\.stages\..*)\bconv2\.", r"\1spatial."),
+            (r"^(resnet\.stages\..*)\bnorm2\.", r"\1spatial_norm."),
+            (r"^(resnet\.stages\..*)\bconv3\.", r"\1restore."),
+            (r"^(resnet\.stages\..*)\bnorm3\.", r"\1restore_norm."),
+            (r"\.downsample\.conv\.", ".shortcut.0."),
+            (r"\.downsample\.norm\.", ".shortcut.1."),
+            (r"^patch_embed\.proj\.", "embedding.project."),
+            (r"^pos_embed$", "embedding.positions"),
+            (r"^blocks\.(\d+)\.norm1\.", r"transformer.\1.attention_norm."),
+            (r"^blocks\.(\d+)\.norm2\.", r"transformer.\1.mlp_norm."),
+            (r"^blocks\.(\d+)\.attn\.", r"transformer.\1.attention."),
+            (r"^blocks\.(\d+)\.mlp\.fc([12])\.", r"transformer.\1.mlp.linear\2."),
+        ],
+        unused={
+            r"^cls_token$": "the class token: segmentation has none",
+            r"^(head|pre_logits|fc_norm)\.": "the classifier",
+        },
+        scope=START_SCOPE,
+    )
+    return replace(renamed, interpolated=adapted_keys(learned, ours))
 
 
 def _check_skip_channels(found: Any, settings: TransUNetConfig) -> None:
