@@ -60,9 +60,14 @@ def info(ctx: typer.Context, bundle: NameOrFolder) -> None:
         return
     table = Table(show_header=False)
     for key, value in facts.items():
-        text = ", ".join(str(part) for part in value) if isinstance(value, list) else str(value)
-        table.add_row(key.replace("_", " "), text)
+        table.add_row(key.replace("_", " "), _in_words(value))
     messages.print(table)
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key.replace('_', ' ')} {entry}" for key, entry in value.items())
+    return ", ".join(str(part) for part in value) if isinstance(value, list) else str(value)
 
 
 @bundle_app.command("verify")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,25 @@ def test_info_gives_size_labels_and_channels(medseg_command):
     assert facts["parameters"] == 4_078_077
     assert facts["labels"] == ["1 anterior_hippocampus", "2 posterior_hippocampus"]
     assert facts["channels"] == ["T1 (MR)"]
+
+
+def test_info_gives_the_cost_of_a_window(medseg_command):
+    cost = json.loads(medseg_command("bundle", "info", "swin_unetr_hippocampus", "--json").out)["cost_of_a_window"]
+    assert cost["gflop"] == pytest.approx(3.71, abs=0.01)
+    assert cost["weights_mb"] == pytest.approx(4 * 4.078077, abs=0.1)
+    assert 0 < cost["inference_mb"] < cost["training_mb"]
+
+
+def test_weights_of_others_are_imported_with_an_account_of_every_key(medseg_command, test_golden, tmp_path):
+    words = ("bundle", "import-weights", "dformer", test_golden / "dformer.safetensors", "--output", tmp_path / "out")
+    outcome = medseg_command(*words, "--config", test_golden / "dformer.json", "--json")
+    assert outcome.exit_code == 0, outcome.err
+    report = json.loads(outcome.out)
+    assert report["counts"] == {"matched": 0, "renamed": 222, "interpolated": 0, "skipped": 4, "missing": 0}
+    assert all(Path(path).is_file() for path in report["files"])
+    refused = medseg_command(*words)
+    assert refused.exit_code == 2
+    assert len(refused.err.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", sorted(find_bundles()))

@@ -104,7 +104,9 @@ def load_start(
         start: which published start: the importer's function ``rename_<start>`` reads it.
     """
     importer = _importer(network)
-    starts = sorted(name.removeprefix("rename_") for name in dir(importer) if name.startswith("rename_"))
+    starts = sorted(
+        name.removeprefix("rename_") for name in getattr(importer, "__all__", ()) if name.startswith("rename_")
+    )
     if start not in starts:
         raise SettingsError(
             f"{network} has no start weights named {start!r}: choose one of {', '.join(starts) or '(none)'}."

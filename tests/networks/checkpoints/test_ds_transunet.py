@@ -215,6 +215,22 @@ def test_swin_base_starts_all_of_the_fine_encoder_but_its_level_norms():
     assert torch.equal(network.fine_encoder.embedding.proj.weight, classifier["patch_embed.proj.weight"])
 
 
+def test_timm_s_names_start_the_same_parts():
+    theirs = swin_classifier(branch="l", dim=16)
+    timms = {}
+    for key, value in theirs.items():
+        if ".downsample." in key:  # timm hangs it on the stage that it leads to
+            stage = int(key.split(".")[1])
+            timms[key.replace(f"layers.{stage}.", f"layers.{stage + 1}.")] = value
+        elif not key.endswith(("relative_position_index", "attn_mask")):  # timm does not store these
+            timms[key.replace("head.", "head.fc.")] = value
+    ours, expected = network_at_settings(), network_at_settings()
+    load_start("ds_transunet", ours, timms, start="imagenet_fine")
+    report = load_start("ds_transunet", expected, theirs, start="imagenet_fine")
+    for name in report.loaded.values():
+        assert torch.equal(ours.state_dict()[name], expected.state_dict()[name]), name
+
+
 def test_swin_tiny_starts_the_coarse_encoder_as_the_authors_do():
     classifier, network = swin_classifier(branch="s", dim=6), network_at_settings()
     report = load_start("ds_transunet", network, classifier, start="imagenet_coarse")

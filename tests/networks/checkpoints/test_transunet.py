@@ -242,6 +242,56 @@ def test_a_start_for_colour_and_another_size_is_adapted_and_says_so(caplog):
     assert "learned on 3×3 tokens, interpolated to 2×2" in caplog.text
 
 
+def timm_state() -> dict[str, torch.Tensor]:
+    """The same sizes under the names of timm's hybrid Vision Transformers, in PyTorch's layout."""
+    shapes = {"cls_token": (1, 1, 24), "pos_embed": (1, 1 + GRID**2, 24), "patch_embed.proj.weight": (24, 512, 1, 1)}
+    stem = "patch_embed.backbone.stem"
+    shapes |= {f"{stem}.conv.weight": (32, 3, 7, 7), f"{stem}.norm.weight": (32,), f"{stem}.norm.bias": (32,)}
+    shapes |= {"patch_embed.proj.bias": (24,), "norm.weight": (24,), "norm.bias": (24,), "head.weight": (10, 24)}
+    into = 32
+    for stage, units in enumerate(SETTINGS["resnet_layers"]):
+        out = 128 * 2**stage
+        for unit in range(units):
+            name = f"patch_embed.backbone.stages.{stage}.blocks.{unit}"
+            layers = {"1": (out // 4, into, 1), "2": (out // 4, out // 4, 3), "3": (out, out // 4, 1)}
+            for number, (channels, source, side) in layers.items():
+                shapes[f"{name}.conv{number}.weight"] = (channels, source, side, side)
+                shapes |= {f"{name}.norm{number}.{part}": (channels,) for part in ("weight", "bias")}
+            if unit == 0:
+                shapes[f"{name}.downsample.conv.weight"] = (out, into, 1, 1)
+                shapes |= {f"{name}.downsample.norm.{part}": (out,) for part in ("weight", "bias")}
+            into = out
+    for index in range(2):
+        layers = {"attn.qkv": (72, 24), "attn.proj": (24, 24), "mlp.fc1": (48, 24), "mlp.fc2": (24, 48)}
+        for layer, shape in layers.items():
+            shapes |= {f"blocks.{index}.{layer}.weight": shape, f"blocks.{index}.{layer}.bias": shape[:1]}
+        shapes |= {f"blocks.{index}.norm{n}.{part}": (24,) for n in (1, 2) for part in ("weight", "bias")}
+    generator = torch.Generator().manual_seed(0)
+    return {key: torch.rand(shape, generator=generator) for key, shape in shapes.items()}
+
+
+def test_timm_s_names_start_the_same_parts():
+    state, network = timm_state(), network_at_settings()
+    report = load_start("transunet", network, state, start="imagenet")
+    assert set(report.unused) == {"cls_token", "head.weight"}
+    assert set(report.loaded) | set(report.unused) == set(state)
+    assert all(name.startswith(("decoder.", "head.")) for name in report.not_started)
+    unit = network.resnet.stages[1][0]
+    name = "patch_embed.backbone.stages.1.blocks.0"
+    assert torch.equal(unit.spatial.weight, state[f"{name}.conv2.weight"])
+    assert torch.equal(unit.shortcut[1].bias, state[f"{name}.downsample.norm.bias"])
+    assert torch.equal(network.transformer[1].mlp_norm.weight, state["blocks.1.norm2.weight"])
+    assert report.interpolated == ()
+
+
+def test_the_report_counts_what_was_interpolated():
+    arrays = {key: torch.from_numpy(value) for key, value in google_arrays(side=3).items()}
+    report = load_start("transunet", network_at_settings(in_channels=4), arrays, start="imagenet")
+    assert set(report.interpolated) == {"conv_root/kernel", "Transformer/posembed_input/pos_embedding"}
+    keys = sum(number for name, number in report.counts.items() if name != "missing")
+    assert keys == len(arrays)
+
+
 def test_a_google_file_with_other_units_is_refused():
     arrays = {key: torch.from_numpy(value) for key, value in google_arrays().items()}
     with pytest.raises(WeightsError, match=r"Unexpected: block2/unit2"):
