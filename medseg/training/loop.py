@@ -104,6 +104,11 @@ class _Trainer:
         self._device = device
         self._output = output
         self._network: nn.Module = bundle.build("network", parser)
+        if settings.deep_supervision and not hasattr(self._network, "heads"):
+            raise BundleError(
+                f"{bundle.name}: deep_supervision needs a network with several heads, "
+                f"{type(self._network).__name__} has one: switch it off in train.yaml."
+            )
         self._preprocessing = bundle.build("preprocessing", parser)
         self._augmentation = bundle.build("augmentation", parser)
         self._inferer = bundle.build("inferer", parser)
@@ -218,7 +223,8 @@ class _Trainer:
 
     def _learn(self, batch: Batch) -> float:
         self._network.train()
-        logits = self._network(batch.images.to(self._device))
+        images = batch.images.to(self._device)
+        logits = list(self._all_heads(images)) if self._settings.deep_supervision else self._network(images)
         loss = self._loss(logits, batch.labels.to(self._device))
         if not torch.isfinite(loss):
             raise RunError(
@@ -232,6 +238,10 @@ class _Trainer:
         self._lr_scheduler.step()
         self._average.update(self._network, step=self._step)
         return float(loss.detach())
+
+    def _all_heads(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        heads: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = self._network.heads  # type: ignore[assignment]
+        return heads(images)
 
     def _log_loss(self, loss: float) -> None:
         self._losses.append(loss)

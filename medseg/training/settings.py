@@ -26,6 +26,8 @@ class TrainingSettings(Settings):
     ema_decay: float = Field(ge=0, lt=1)
     """Share of the running average that each step keeps; 0 validates and keeps the raw weights."""
     gradient_clip_norm: float = Field(gt=0)
+    deep_supervision: bool = False
+    """The loss sees the logits of all heads, the main one first, instead of the main one's alone."""
     validate_every: int = Field(ge=1)
     checkpoint_every: int = Field(ge=1)
 

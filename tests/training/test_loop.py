@@ -15,6 +15,7 @@ import torch
 from medseg.bundle import Bundle, load_weights
 from medseg.data import DataManifest
 from medseg.errors import BundleError, DataError, OutputError, RunError
+from medseg.networks.dformer import DFormerConfig
 from medseg.training import TrainingResult, train, with_settings
 from medseg.training.checkpoint import read_checkpoint
 from medseg.training.history import read_events
@@ -212,6 +213,31 @@ def test_a_training_goes_on_from_given_weights_in_a_cycle_of_its_own(
 def test_weights_to_start_from_that_are_not_there_are_refused(bundle, manifest, training_data, tmp_path):
     with pytest.raises(BundleError, match=r"no weights lost\.safetensors to start from"):
         changed = with_settings(bundle, ["start=lost.safetensors"])
+        train(changed, manifest, data_root=training_data, output=tmp_path, device=CPU)
+
+
+def test_with_deep_supervision_every_head_is_trained(bundle, manifest, training_data, tmp_path):
+    network = {
+        "_target_": "medseg.networks.DFormer",
+        "config": DFormerConfig.tiny().model_copy(update={"out_channels": 3}),
+    }
+    network["config"] = network["config"].model_dump(mode="json")
+    loss = {"_target_": "monai.losses.DeepSupervisionLoss", "loss": bundle.config["loss"]}
+    changed = replace(bundle, config={**bundle.config, "network_def": network, "loss": loss})
+    changed = with_settings(changed, ["steps=2", "deep_supervision=true", "learning_rate=1"])
+    train(changed, manifest, data_root=training_data, output=tmp_path, device=CPU)
+    with torch.random.fork_rng():
+        torch.manual_seed(changed.config["training"]["seed"])
+        before = changed.build("network_def", changed.parser(device=CPU)).state_dict()
+    after = read_checkpoint(tmp_path / "checkpoint.pt").network
+    heads = [name for name in before if name.startswith("logits.1.")]
+    assert heads
+    assert not any(torch.equal(before[name], after[name]) for name in heads)
+
+
+def test_deep_supervision_of_a_network_with_one_head_is_refused(bundle, manifest, training_data, tmp_path):
+    with pytest.raises(BundleError, match="deep_supervision needs a network with several heads, UNet has one"):
+        changed = with_settings(bundle, ["deep_supervision=true"])
         train(changed, manifest, data_root=training_data, output=tmp_path, device=CPU)
 
 
