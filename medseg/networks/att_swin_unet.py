@@ -13,6 +13,7 @@ import torch
 from einops import rearrange
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from medseg.errors import ImageError
@@ -31,6 +32,7 @@ from medseg.networks.blocks import (
     pad_image,
     plan_windows,
 )
+from medseg.networks.blocks.frugal import by_chunks
 from medseg.networks.blocks.patches import MICROSOFT_2D
 from medseg.networks.blocks.windows import WindowPlan, cut_windows, paste_windows
 from medseg.settings import Settings
@@ -199,8 +201,13 @@ class AttSwinUNet(nn.Module):
             x = self.expanding[level](x)  # (B, 2·I, 2·J, D/2)
             x = self.joining[level](x, skips[level])
             x, _ = self.decoder[level](x, maps[level])
-        x = self.up(self.norm_up(x))  # (B, H, W, D)
-        return crop_image(self.logits(channels_first(x)), size)  # (B, L, H, W)
+        # Classified before the patches are laid out: L channels are moved, not D.
+        x = self.up.laid_out(by_chunks(self.norm_up(x), self._logits_of))  # (B, H, W, L)
+        return crop_image(channels_first(x), size)  # (B, L, H, W)
+
+    def _logits_of(self, tokens: Tensor) -> Tensor:
+        """(…, D) → (…, patch, L); the last convolution is of one pixel, so it is a matrix."""
+        return F.linear(self.up.children_of(tokens), self.logits.weight.flatten(1))
 
 
 class AttentionMap(NamedTuple):
@@ -338,7 +345,10 @@ class CrossContextualAttention(nn.Module):
 class ClassAttention(nn.Module):
     """A(c, P): what the class token c learns from the tokens P of another map: softmax(q kᵀ/√d) v W + b.
 
-    q is made from LN(c), k and v from [LN(c) ; P]; P is not normalised (released code).
+    q is made from LN(c), k and v from [LN(c) ; P] =: S; P is not normalised (released code). With one query a head
+    the products can be taken in another order, which never makes k and v of all tokens:
+
+        q kᵀ = q (S Wₖ)ᵀ = (q Wₖᵀ) Sᵀ          a v = a (S Wᵥ) = (a S) Wᵥ
     """
 
     def __init__(self, config: AttSwinUNetConfig, dim: int) -> None:
@@ -354,9 +364,13 @@ class ClassAttention(nn.Module):
         """(B, 1, D) and (B, N, D) → (B, 1, D)."""
         class_token = self.norm(class_token)
         seen = torch.cat([class_token, tokens], dim=1)  # (B, 1 + N, D)
-        q = rearrange(self.q(class_token), "b n (h d) -> b h n d", h=self.num_heads)
-        k, v = rearrange(self.kv(seen), "b n (two h d) -> two b h n d", two=2, h=self.num_heads).unbind(0)
-        result: Tensor = self.proj(rearrange(attend(q, k, v, None), "b h n d -> b n (h d)"))
+        q = rearrange(self.q(class_token), "b 1 (h d) -> b h d", h=self.num_heads)
+        w_k, w_v = rearrange(self.kv.weight, "(two h d) c -> two h d c", two=2, h=self.num_heads).unbind(0)
+        query = torch.einsum("bhd,hdc->bhc", q, w_k)[:, None]  # (B, 1, H, D): every head asks all of S
+        seen = seen[:, None]  # (B, 1, 1 + N, D)
+        mixed = attend(query, seen, seen, None, scale=q.shape[-1] ** -0.5)[:, 0]  # (B, H, D)
+        value = torch.einsum("bhc,hdc->bhd", mixed, w_v)
+        result: Tensor = self.proj(rearrange(value, "b h d -> b 1 (h d)"))
         return result
 
 

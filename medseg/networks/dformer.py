@@ -33,6 +33,7 @@ from medseg.networks.blocks import (
     pad_end,
     pad_image,
 )
+from medseg.networks.blocks.frugal import add_branch_, by_chunks, may_reuse_memory
 from medseg.networks.blocks.patches import LEXICOGRAPHIC_3D
 from medseg.networks.blocks.self_attention import SelfAttention, recomputed
 from medseg.settings import Settings
@@ -251,6 +252,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, I, J, K, D) → (B, I, J, K, D)."""
         x = x + self._attend(self.attention_norm(x))
+        if may_reuse_memory(x):
+            return add_branch_(x, lambda tokens: self.mlp(self.mlp_norm(tokens)))
         result: Tensor = x + self.mlp(self.mlp_norm(x))
         return result
 
@@ -348,10 +351,14 @@ class Head(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, I, J, K, D) → (B, L, I · patch, J · patch, K · patch)."""
         pi, pj, pk = self.patch
-        x = rearrange(self.expand(x), "b i j k (p d) -> b i j k p d", p=pi * pj * pk)
         # Classified before the patches are laid out: L channels are moved, not D.
-        x = self.classify(self.norm(x))  # (B, I, J, K, patch, L)
-        return rearrange(x, "b i j k (pi pj pk) l -> b l (i pi) (j pj) (k pk)", pi=pi, pj=pj, pk=pk)
+        logits = by_chunks(x, self._of_tokens)  # (B, I, J, K, patch, L)
+        return rearrange(logits, "b i j k (pi pj pk) l -> b l (i pi) (j pj) (k pk)", pi=pi, pj=pj, pk=pk)
+
+    def _of_tokens(self, x: Tensor) -> Tensor:
+        """(…, D) → (…, patch, L)."""
+        result: Tensor = self.classify(self.norm(rearrange(self.expand(x), "... (p d) -> ... p d", p=prod(self.patch))))
+        return result
 
 
 CONFIG: Final = DFormerConfig

@@ -26,13 +26,16 @@ from medseg.networks.blocks.windows import (
 __all__ = ["WindowAttention", "attend"]
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, *, dropout: float = 0.0) -> Tensor:
-    """softmax(q kᵀ / √d + bias) v for (B, H, N, d); the one place where networks call attention.
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, *, dropout: float = 0.0, scale: float | None = None
+) -> Tensor:
+    """softmax(q kᵀ · scale + bias) v for (B, H, N, d); the one place where networks call attention.
 
     ``bias`` broadcasts to (B, H, N, N) and is cast to the queries' type, which autocast may have lowered.
+    ``scale`` is 1/√d unless given.
     """
     mask = None if bias is None else bias.to(q.dtype)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scale)
 
 
 class WindowAttention(nn.Module):

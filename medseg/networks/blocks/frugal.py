@@ -15,7 +15,7 @@ own layout and out again. Here
 Letters: B batch · I J K axes · C D channels · V voxels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Final
 
@@ -24,9 +24,20 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-__all__ = ["chunks_of_rows", "convolved", "leaky_", "logits", "may_reuse_memory", "normalised_", "pointwise"]
+__all__ = [
+    "add_branch_",
+    "by_chunks",
+    "chunks_of_rows",
+    "convolved",
+    "leaky_",
+    "logits",
+    "may_reuse_memory",
+    "normalised_",
+    "pointwise",
+]
 
 SLAB_BYTES: Final = 2**23  # 8 MiB of result: well under the 32 MiB from which glibc asks the system every time
+WIDE_CHUNK_ROWS: Final = 2**9  # tokens at once that grow into many voxels each
 CHUNK_ROWS: Final = 2**14  # voxels or tokens at once: a few MiB, so that a second look finds them in the cache
 
 
@@ -47,6 +58,33 @@ def may_reuse_memory(*maps: Tensor) -> bool:
 def chunks_of_rows(x: Tensor) -> tuple[Tensor, ...]:
     """Views (V, D) that together are ``x``, which must be contiguous: what is done to them is done to it."""
     return torch.split(x.view(prod(x.shape[:-1]), x.shape[-1]), CHUNK_ROWS)
+
+
+def add_branch_(x: Tensor, branch: Callable[[Tensor], Tensor]) -> Tensor:
+    """x ← x + branch(x) for tokens (…, D) that do not see each other, in place and part by part.
+
+    The hidden layer of an MLP on all tokens at once would be the largest map of all.
+    """
+    x = x.contiguous()
+    for tokens in chunks_of_rows(x):
+        tokens.add_(branch(tokens))
+    return x
+
+
+def by_chunks(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """``function`` of tokens (…, D) that do not see each other: (…, *T) where it makes (V, *T) of (V, D).
+
+    Part by part where memory may be reused: for functions that are much wider inside than what they return.
+    """
+    if not may_reuse_memory(x):
+        return function(x)
+    parts = torch.split(x.reshape(-1, x.shape[-1]), WIDE_CHUNK_ROWS)
+    first = function(parts[0])
+    result = x.new_empty((prod(x.shape[:-1]), *first.shape[1:]))
+    result[: len(first)] = first
+    for place, part in enumerate(parts[1:], start=1):
+        result[place * WIDE_CHUNK_ROWS :][: len(part)] = function(part)
+    return result.view(*x.shape[:-1], *first.shape[1:])
 
 
 def convolved(maps: Sequence[Tensor], weight: Tensor, *, into: Tensor | None = None) -> Tensor:

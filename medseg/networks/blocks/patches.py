@@ -100,11 +100,16 @@ class PatchExpanding(nn.Module):
         self.norm = nn.LayerNorm(out_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.expand(x)  # (B, *S, ∏factor · out)
+        return self.laid_out(self.children_of(x))
+
+    def children_of(self, x: Tensor) -> Tensor:
+        """(…, D) → (…, ∏factor, out): the children of every cell, not yet in their places."""
+        children: Tensor = self.norm(rearrange(self.expand(x), "... (p d) -> ... p d", p=prod(self.factor)))
+        return children
+
+    def laid_out(self, children: Tensor) -> Tensor:
+        """(B, *S, ∏factor, C) → (B, *S·factor, C)."""
         sizes = dict(zip(("pi", "pj", "pk"), self.factor, strict=False))
         if len(self.factor) == 2:
-            x = rearrange(x, "b i j (pi pj d) -> b (i pi) (j pj) d", **sizes)
-        else:
-            x = rearrange(x, "b i j k (pi pj pk d) -> b (i pi) (j pj) (k pk) d", **sizes)
-        normalised: Tensor = self.norm(x)
-        return normalised
+            return rearrange(children, "b i j (pi pj) d -> b (i pi) (j pj) d", **sizes)
+        return rearrange(children, "b i j k (pi pj pk) d -> b (i pi) (j pj) (k pk) d", **sizes)

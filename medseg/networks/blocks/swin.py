@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from medseg.networks.blocks.attention import WindowAttention
-from medseg.networks.blocks.frugal import chunks_of_rows, may_reuse_memory
+from medseg.networks.blocks.frugal import add_branch_, may_reuse_memory
 from medseg.networks.blocks.windows import cut_windows, paste_windows, plan_windows
 
 __all__ = ["MLP", "StochasticDepth", "SwinBlock", "SwinSettings", "drop_path_rates", "swin_stage"]
@@ -105,10 +105,7 @@ class SwinBlock(nn.Module):
     def _forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self._attend(self.norm1(x)))
         if not self.training and may_reuse_memory(x):
-            x = x.contiguous()
-            for tokens in chunks_of_rows(x):  # the hidden layer of all tokens at once would be the largest map of all
-                tokens.add_(self.mlp(self.norm2(tokens)))
-            return x
+            return add_branch_(x, lambda tokens: self.mlp(self.norm2(tokens)))
         result: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
         return result
 
