@@ -42,7 +42,7 @@ def _cost(network: nn.Module, bundle: Bundle) -> dict[str, float] | None:
     roi_size = bundle.config.get("roi_size")
     if not isinstance(roi_size, list) or not all(isinstance(size, int) and size > 0 for size in roi_size):
         return None
-    cost = network_cost(network, (1, len(bundle.channels), *roi_size))
+    cost = network_cost(network, (1, len(bundle.network_channels), *roi_size))
     return {
         "gflop": round(cost.gflop, 2),
         "inference_mb": round(cost.inference_mb, 1),

@@ -75,6 +75,15 @@ class Bundle:
         return tuple(Channel.from_mapping(entry, source=f"{self.name}: channels") for entry in entries)
 
     @property
+    def network_channels(self) -> tuple[str, ...]:
+        """What each input channel of the network holds: a channel, or that of a neighbouring slice (``T1 -1``)."""
+        names = [channel.name for channel in self.channels]
+        context = int(self.config.get("context_slices", 0))
+        return tuple(
+            f"{name} {offset:+d}" if offset else name for offset in range(-context, context + 1) for name in names
+        )
+
+    @property
     def channel_specs(self) -> tuple[ChannelSpec, ...]:
         """The channels as the readers want them, to find the file of each."""
         return tuple(ChannelSpec(name=channel.name, modality=channel.modality) for channel in self.channels)

@@ -24,12 +24,12 @@ def network_data_format(bundle: Bundle) -> dict[str, Any]:
         "type": "image",
         "format": "magnitude" if bundle.channels[0].modality == "MR" else "hounsfield",
         "modality": bundle.channels[0].modality,
-        "num_channels": len(bundle.channels),
+        "num_channels": len(bundle.network_channels),
         "spatial_shape": roi_size,
         "dtype": "float32",
         "value_range": [],
         "is_patch_data": True,
-        "channel_def": {str(index): channel.name for index, channel in enumerate(bundle.channels)},
+        "channel_def": {str(index): name for index, name in enumerate(bundle.network_channels)},
     }
     labels = {"0": "background"} | {str(label.index): label.name for label in bundle.label_table}
     pred = {

@@ -83,7 +83,7 @@ def _check_weights(bundle: Bundle) -> str:
 def _check_forward(bundle: Bundle) -> str:
     network = build_network(bundle, device=torch.device("cpu"))
     roi_size = bundle.entry("roi_size")
-    window = torch.zeros(1, len(bundle.channels), *roi_size)
+    window = torch.zeros(1, len(bundle.network_channels), *roi_size)
     try:
         with torch.inference_mode():
             logits = network(window)

@@ -4,11 +4,13 @@ from medseg.inference.memory import keep_freed_memory
 from medseg.inference.predict import predict_logits, preprocess
 from medseg.inference.restore import RestoreLabelsd, restore_labels, restore_regions, scan_geometry
 from medseg.inference.segmenter import Segmenter, Stages, label_postprocessing, region_threshold
+from medseg.inference.slices import SliceBySliceInferer
 from medseg.inference.windows import count_windows, window_starts
 
 __all__ = [
     "RestoreLabelsd",
     "Segmenter",
+    "SliceBySliceInferer",
     "Stages",
     "count_windows",
     "keep_freed_memory",

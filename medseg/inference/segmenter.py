@@ -19,6 +19,7 @@ from medseg.errors import ImageError
 from medseg.geometry import Geometry, geometry_of
 from medseg.inference.predict import predict_logits, preprocess
 from medseg.inference.restore import RestoreLabelsd, restore_labels, restore_regions
+from medseg.inference.slices import SliceBySliceInferer
 from medseg.inference.windows import count_windows
 from medseg.labels import LabelTable
 from medseg.segmentation import Segmentation
@@ -124,22 +125,29 @@ def region_threshold(postprocessing: Compose) -> float | None:
     return thresholds[0] if thresholds else None
 
 
-def _window_size(inferer: SlidingWindowInferer, sizes: Sequence[int]) -> tuple[int, ...]:
-    """The window as the inferer will use it: a slice is a window of one voxel, and 0 or less means the whole axis."""
+def _count_windows(inferer: Inferer, sizes: Sequence[int]) -> int | None:
+    """How many windows the inferer cuts a volume into; None where it has no windows.
+
+    A slice of MONAI's own inferer is a window of one voxel, and 0 or less means the whole axis.
+    """
+    if isinstance(inferer, SliceBySliceInferer):
+        return inferer.count_windows(sizes)
+    if not isinstance(inferer, SlidingWindowInferer):
+        return None
     window = inferer.roi_size
     if isinstance(inferer, SliceInferer) and len(ensure_tuple(window)) < len(sizes):
         window = [*window[: inferer.spatial_dim], 1, *window[inferer.spatial_dim :]]
-    return tuple(int(size) for size in fall_back_tuple(window, sizes))
+    roi_size = tuple(int(size) for size in fall_back_tuple(window, sizes))
+    return count_windows(sizes, roi_size=roi_size, overlap=inferer.overlap)
 
 
 @contextmanager
 def _watched(network: nn.Module, inferer: Inferer, image: MetaTensor, stages: Stages) -> Iterator[nn.Module]:
     """The network, telling ``stages`` of every window that passes through it."""
-    if not isinstance(inferer, SlidingWindowInferer):
+    total = _count_windows(inferer, image.shape[1:])
+    if total is None:
         yield network
         return
-    sizes = image.shape[1:]
-    total = count_windows(sizes, roi_size=_window_size(inferer, sizes), overlap=inferer.overlap)
     done = 0
 
     def count(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:  # noqa: ARG001  a hook's signature

@@ -1,8 +1,8 @@
 """Training examples: preprocessed scans with their labels, and random crops of them.
 
-In: cases of a manifest and a bundle's preprocessing. Out: batches (B, C, I, J, K) and (B, 1, I, J, K). A batch is
-a pure function of (seed, step), so that a training that was killed goes on with exactly the crops that it
-would have seen.
+In: cases of a manifest and a bundle's preprocessing. Out: batches (B, C, I, J, K) and (B, 1, I, J, K), of slices
+(B, C, H, W) and (B, 1, H, W). A batch is a pure function of (seed, step), so that a training that was killed goes
+on with exactly the crops that it would have seen.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Images (B, C, I, J, K) float32 and labels (B, 1, I, J, K) with whole numbers in float32."""
+    """Images (B, C, …) float32 and labels (B, 1, …) with whole numbers in float32; a volume's sizes or a slice's."""
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -67,7 +67,11 @@ def _channel_files(case: DataCase, channel_names: Sequence[str]) -> tuple[Channe
 
 
 class Batches:
-    """Augmented batches of examples, each a pure function of its step."""
+    """Augmented batches of examples, each a pure function of its step.
+
+    An augmentation may cut several crops from one example, as MONAI's ``…Samplesd`` and ``RandCropByPosNegLabeld``
+    do: the batch then holds ``batch_size`` times as many.
+    """
 
     def __init__(self, examples: Sequence[Example], augmentation: Compose, *, batch_size: int, seed: int) -> None:
         self._examples = examples
@@ -78,16 +82,21 @@ class Batches:
     def at(self, step: int) -> Batch:
         """The batch of one step, counted from 0. Every example comes up once in each round over the data."""
         drawn = [self._draw(step * self._batch_size + slot) for slot in range(self._batch_size)]
-        images = torch.stack([image for image, _ in drawn])
-        labels = torch.stack([label for _, label in drawn])
+        images = torch.stack([image for crops in drawn for image, _ in crops])
+        labels = torch.stack([label for crops in drawn for _, label in crops])
         return Batch(images, labels)
 
-    def _draw(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _draw(self, position: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         turn, place = divmod(position, len(self._examples))
         order = np.random.default_rng((self._seed, turn)).permutation(len(self._examples))
         example = self._examples[order[place]]
         augmentation_seed = np.random.default_rng((self._seed, 1, position)).integers(2**31)
         self._augmentation.set_random_state(seed=int(augmentation_seed))
         # Copies: MONAI 1.6.1 notes each transform in the image that it is given, which would grow with every step.
-        crop = self._augmentation({"image": example.image.clone(), "label": example.label.clone().float()})
-        return crop["image"].as_tensor(), crop["label"].as_tensor()
+        drawn = self._augmentation({"image": example.image.clone(), "label": example.label.clone().float()})
+        crops = drawn if isinstance(drawn, list) else [drawn]
+        return [(_plain(crop["image"]), _plain(crop["label"])) for crop in crops]
+
+
+def _plain(crop: torch.Tensor) -> torch.Tensor:
+    return crop.as_tensor() if isinstance(crop, MetaTensor) else crop

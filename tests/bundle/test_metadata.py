@@ -17,6 +17,14 @@ def test_the_data_format_follows_from_channels_window_and_labels(bundle):
     assert pred["channel_def"] == {"0": "background", "1": "anterior_hippocampus", "2": "posterior_hippocampus"}
 
 
+def test_neighbouring_slices_are_channels_of_the_network(bundle):
+    bundle.config["context_slices"] = 1
+    bundle.config["roi_size"] = [64, 48]
+    image = network_data_format(bundle)["inputs"]["image"]
+    assert (image["num_channels"], image["spatial_shape"]) == (3, [64, 48])
+    assert image["channel_def"] == {"0": "T1 -1", "1": "T1", "2": "T1 +1"}
+
+
 def test_differences_name_their_place_on_both_sides():
     bundle = load_bundle("swin_unetr_hippocampus")
     assert differences(bundle) == []

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, NormalizeIntensityd, Orientationd, Spacingd
+from monai.transforms import Compose, NormalizeIntensityd, Orientationd, RandSpatialCropSamplesd, Spacingd
 
 from medseg.data import DataCase
 from medseg.geometry import geometry_of
 from medseg.training.dataset import Batches, Example, prepare_examples
+from medseg.transforms import CentralSliced
 
 ROAD = Compose([Orientationd("image", "RAS", labels=None), Spacingd("image", (1, 1, 1), mode="bilinear")])
 
@@ -110,3 +111,22 @@ def test_every_example_comes_up_once_in_each_round(batch_size):
 def test_image_and_label_of_an_example_stay_together():
     batch = Batches(constant_examples(5), Compose([]), batch_size=5, seed=1).at(0)
     assert torch.equal(batch.images, batch.labels)
+
+
+def test_an_augmentation_that_cuts_several_crops_fills_the_batch_with_all_of_them():
+    examples = [
+        Example(str(number), MetaTensor(torch.full((1, 6, 6, 6), float(number))), MetaTensor(torch.ones(1, 6, 6, 6)))
+        for number in range(3)
+    ]
+    augmentation = Compose(
+        [
+            RandSpatialCropSamplesd(["image", "label"], roi_size=(3, 4, 4), num_samples=5, random_size=False),
+            CentralSliced(["image", "label"], axis=0, context=1),
+        ]
+    )
+    batch = Batches(examples, augmentation, batch_size=2, seed=1).at(0)
+    assert batch.images.shape == (10, 3, 4, 4)
+    assert batch.labels.shape == (10, 1, 4, 4)
+    assert sorted({float(image.unique()) for image in batch.images}) == sorted(
+        {float(image.flatten()[0]) for image in (batch.images[0], batch.images[5])}
+    )

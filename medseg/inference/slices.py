@@ -1,0 +1,75 @@
+"""Slices: a volume through a 2D network, slice by slice in batches, with neighbouring slices as context."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.inferers import Inferer, sliding_window_inference
+
+from medseg.errors import ImageError
+from medseg.inference.windows import count_windows
+from medseg.transforms import check_slices, stack_slices
+
+__all__ = ["SliceBySliceInferer"]
+
+
+class SliceBySliceInferer(Inferer):
+    """MONAI inferer: a 2D network over the slices of a volume.
+
+    Slices larger than the window are covered by windows that are blended with Gaussian weights; smaller ones are
+    filled up with zeros.
+
+    Args:
+        axis: 0, 1 or 2: across which axis of the preprocessed volume the slices are cut.
+        roi_size: window (H, W) in the plane of the slices, their axes in the order of the volume's.
+        context: how many neighbours on either side are further channels, see ``stack_slices``.
+        batch_size: windows that pass through the network together.
+        overlap: share of a window that the next one covers again.
+    Raises:
+        SettingsError: the axis is not 0, 1 or 2, or the context is negative.
+    """
+
+    def __init__(
+        self, axis: int, roi_size: Sequence[int], *, context: int = 0, batch_size: int = 16, overlap: float = 0.5
+    ) -> None:
+        super().__init__()
+        check_slices(axis, context)
+        self.axis = axis
+        self.roi_size = tuple(roi_size)
+        self.context = context
+        self.batch_size = batch_size
+        self.overlap = overlap
+
+    def __call__(
+        self,
+        inputs: torch.Tensor,
+        network: Callable[..., torch.Tensor],
+        *args: Any,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """Logits (1, L, I, J, K) of a volume (1, C, I, J, K).
+
+        Raises:
+            ImageError: there are several volumes, or it is none.
+        """
+        if inputs.ndim != 5 or inputs.shape[0] != 1:
+            raise ImageError(f"the shape is {tuple(inputs.shape)}: one volume (1, C, I, J, K) was expected.")
+        volume = inputs[0]
+        count, block = volume.shape[self.axis + 1], self.batch_size
+        logits = [
+            sliding_window_inference(
+                stack_slices(volume, axis=self.axis, context=self.context, numbers=range(count)[first : first + block]),
+                self.roi_size,
+                block,
+                lambda windows: network(windows, *args, **kwargs),
+                overlap=self.overlap,
+                mode="gaussian",
+            )
+            for first in range(0, count, block)
+        ]
+        return torch.cat(logits).movedim(0, self.axis + 1)[None]
+
+    def count_windows(self, sizes: Sequence[int]) -> int:
+        """How many windows a volume of these sizes takes."""
+        plane = [size for axis, size in enumerate(sizes) if axis != self.axis]
+        return sizes[self.axis] * count_windows(plane, roi_size=self.roi_size, overlap=self.overlap)
