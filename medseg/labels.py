@@ -5,7 +5,7 @@ report asks for names, colours and coded concepts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -29,6 +29,8 @@ class Label(Settings):
     name: str = Field(min_length=1)
     color: tuple[int, int, int]
     concept: CodedConcept | None = None
+    laterality: Literal["left", "right"] | None = None
+    """The patient's side, where the structure has a partner on the other."""
 
     @model_validator(mode="after")
     def _color_is_rgb(self) -> "Label":

@@ -21,7 +21,7 @@ from torch import nn
 
 from medseg.bundle.foreign import adapted, gives_regions, region_labels, without_own_steps
 from medseg.bundle.trust import check_digest, check_imports, check_part
-from medseg.data import Channel, shared_folder
+from medseg.data import Channel, LabelSchema, load_schema, shared_folder
 from medseg.errors import BundleError
 from medseg.io import ChannelSpec
 from medseg.labels import LabelTable
@@ -63,6 +63,22 @@ class Bundle:
     def label_table(self) -> LabelTable:
         """What the voxel values of its segmentations mean."""
         return LabelTable.from_entries(self.entry("labels"), source=f"{self.name}: labels")
+
+    @property
+    def label_schema(self) -> LabelSchema:
+        """The schema that the bundle names, or one made of its own labels.
+
+        Raises:
+            BundleError: the schema named is not that of the bundle's labels.
+        """
+        table = self.label_table
+        name = self.config.get("label_schema")
+        if name is None:
+            return LabelSchema(name=self.name, title=self.name, source=self.name, labels=table.labels)
+        schema = load_schema(str(name))
+        if [(label.index, label.name) for label in schema.label_table] != [(one.index, one.name) for one in table]:
+            raise BundleError(f"bundle {self.name}: its labels are not those of its label_schema {name}: repair it.")
+        return schema
 
     @property
     def channels(self) -> tuple[Channel, ...]:

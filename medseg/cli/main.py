@@ -16,6 +16,7 @@ from medseg import __version__
 from medseg.cli.bundle import bundle_app
 from medseg.cli.console import error_line
 from medseg.cli.context import GlobalOptions
+from medseg.cli.data import data_app
 from medseg.cli.demo import demo
 from medseg.cli.doctor import doctor
 from medseg.cli.evaluate import evaluate
@@ -80,6 +81,7 @@ app.command()(segment)
 app.command()(train)
 app.command()(evaluate)
 app.add_typer(bundle_app, name="bundle")
+app.add_typer(data_app, name="data")
 app.command()(doctor)
 app.command()(demo)
 

@@ -1,19 +1,41 @@
 """Data sets: manifests that name cases, splits, labels and licences, and the files behind them."""
 
+from medseg.data.check import DataCheck, Finding, check_data
 from medseg.data.download import fetch_case
 from medseg.data.fetch import OnBytes, fetch_file
-from medseg.data.manifest import Archive, Channel, DataCase, DataManifest, Split, load_manifest
+from medseg.data.label_schema import (
+    LabelSchema,
+    Region,
+    check_convertible,
+    convert_labels,
+    load_schema,
+    schema_names,
+)
+from medseg.data.manifest import Archive, Channel, DataCase, DataManifest, load_manifest, manifest_names
 from medseg.data.shared_folder import shared_folder
+from medseg.data.splits import Split, SplitRule, Splits
 
 __all__ = [
     "Archive",
     "Channel",
     "DataCase",
+    "DataCheck",
     "DataManifest",
+    "Finding",
+    "LabelSchema",
     "OnBytes",
+    "Region",
     "Split",
+    "SplitRule",
+    "Splits",
+    "check_convertible",
+    "check_data",
+    "convert_labels",
     "fetch_case",
     "fetch_file",
     "load_manifest",
+    "load_schema",
+    "manifest_names",
+    "schema_names",
     "shared_folder",
 ]

@@ -27,10 +27,12 @@ def fetch_case(
     """
     if manifest.archive is None or case_id not in manifest.cases:
         raise DataError(f"{manifest.name} has no public archive, or no case {case_id!r}: choose another data set.")
-    hashes = manifest.cases[case_id]
+    record = manifest.cases[case_id]
+    if record.image_sha256 is None or record.label_sha256 is None:
+        raise DataError(f"{manifest.name} states no SHA-256 for {case_id}: fetch the whole data set by yourself.")
     wanted = {
-        manifest.image.format(case_id=case_id, channel=manifest.channels[0].name): hashes.image_sha256,
-        manifest.label.format(case_id=case_id): hashes.label_sha256,
+        manifest.image.format(case_id=case_id, channel=manifest.channels[0].word): record.image_sha256,
+        manifest.label.format(case_id=case_id): record.label_sha256,
     }
     targets = {name: folder / manifest.folder / name for name in wanted}
     if not all(has_digest(targets[name], sha256, "sha256") for name, sha256 in wanted.items()):

@@ -7,16 +7,18 @@ on with exactly the crops that it would have seen.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose
+from numpy.typing import NDArray
 
 from medseg.data import DataCase
 from medseg.geometry import Interpolation, geometry_of, resample_onto
 from medseg.inference import preprocess
-from medseg.io import CaseFiles, ChannelFile, read_case, read_labels
+from medseg.io import CaseFiles, read_case, read_labels
 
 __all__ = ["Batch", "Batches", "Example", "prepare_examples"]
 
@@ -43,27 +45,31 @@ def prepare_examples(
     preprocessing: Compose,
     *,
     channel_names: Sequence[str],
+    wanted_channels: Sequence[str] | None = None,
+    relabel: Callable[[NDArray[Any]], NDArray[np.uint8]] | None = None,
     on_case: Callable[[], None] = lambda: None,
 ) -> list[Example]:
     """The cases on the network's grid, kept in memory; ``on_case`` is called after each.
 
     Labels go onto the grid of the preprocessed image by nearest neighbour: they need no transforms of their own.
+
+    Args:
+        channel_names: the channels of each case, in the order of its files or frames.
+        wanted_channels: those that the network takes, in its order; by default all.
+        relabel: turns label values of the data set into those of the model.
     """
     examples = []
     for case in cases:
-        files = CaseFiles(case.case_id, _channel_files(case, channel_names))
+        file_of = {file.channel: file for file in case.channel_files(channel_names)}
+        files = CaseFiles(case.case_id, tuple(file_of[name] for name in wanted_channels or channel_names))
         image = preprocess(read_case(files).image, preprocessing)
         label = read_labels(case.label)
+        if relabel is not None:
+            label = MetaTensor(torch.from_numpy(relabel(label.numpy())), affine=label.affine)
         label = resample_onto(label, geometry_of(image), interpolation=Interpolation.NEAREST, outside=0)
         examples.append(Example(case.case_id, image, label))
         on_case()
     return examples
-
-
-def _channel_files(case: DataCase, channel_names: Sequence[str]) -> tuple[ChannelFile, ...]:
-    if len(case.images) == 1 and len(channel_names) > 1:  # one 4D file holds every channel
-        return tuple(ChannelFile(name, case.images[0], frame) for frame, name in enumerate(channel_names))
-    return tuple(ChannelFile(name, path) for name, path in zip(channel_names, case.images, strict=True))
 
 
 class Batches:

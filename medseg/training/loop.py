@@ -12,14 +12,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from medseg.bundle import Bundle, load_weights, parse_settings, sha256_of
-from medseg.data import DataManifest
-from medseg.errors import BundleError, OutputError, RunError
+from medseg.data import DataManifest, check_convertible, convert_labels
+from medseg.errors import BundleError, DataError, OutputError, RunError
 from medseg.training.average import WeightAverage
 from medseg.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint, write_weights
 from medseg.training.dataset import Batch, Batches, Example, prepare_examples
@@ -74,6 +75,7 @@ def train(  # noqa: PLR0913  what is trained on what, from where to where, on wh
         RunError: the loss is no longer a number.
     """
     _check_agreement(bundle, manifest)
+    manifest = manifest.on_disk(data_root)
     taken = [name for name in (CHECKPOINT_NAME, WEIGHTS_NAME) if (output / name).exists()]
     if taken and not resume:
         raise OutputError(
@@ -125,7 +127,7 @@ class _Trainer:
 
     def prepare(self, manifest: DataManifest, data_root: Path, progress: Progress) -> None:
         """Read and preprocess the training and validation cases."""
-        names = [channel.name for channel in self._bundle.channels]
+        relabel = partial(convert_labels, source=manifest.schema_of_labels, target=self._bundle.label_schema)
         examples: dict[str, list[Example]] = {}
         for split in ("train", "validation"):
             cases = manifest.locate(data_root, split=split)
@@ -136,7 +138,14 @@ class _Trainer:
                 done += 1
                 progress(stage, done, total)
 
-            examples[split] = prepare_examples(cases, self._preprocessing, channel_names=names, on_case=count)
+            examples[split] = prepare_examples(
+                cases,
+                self._preprocessing,
+                channel_names=[channel.name for channel in manifest.channels],
+                wanted_channels=[channel.name for channel in self._bundle.channels],
+                relabel=relabel,
+                on_case=count,
+            )
         self._validation = examples["validation"]
         self._batches = Batches(
             examples["train"],
@@ -147,7 +156,7 @@ class _Trainer:
         start = self._start_path
         started_with = [
             self._bundle.config,
-            manifest.splits.model_dump(),
+            manifest.splits.model_dump() if manifest.splits else None,
             str(torch.__version__),
             sha256_of(start) if start else None,
         ]
@@ -294,14 +303,25 @@ class _Trainer:
 
 
 def _check_agreement(bundle: Bundle, manifest: DataManifest) -> None:
-    """Labels by name and value, channels by name: a wrong order trains without an error and is never right."""
-    ours = [(label.index, label.name) for label in bundle.label_table]
-    theirs = [(label.index, label.name) for label in manifest.label_table]
-    if ours != theirs:
-        raise BundleError(f"bundle {bundle.name} has labels {ours}, {manifest.name} has {theirs}: both must agree.")
+    """Labels and channels go by name: a wrong order trains without an error and is never right.
+
+    Raises:
+        BundleError: the manifest lacks a channel or a label of the model's, or has a label unknown to it.
+    """
+    source, target = manifest.schema_of_labels, bundle.label_schema
+    try:
+        check_convertible(source=source, target=target)
+    except DataError as error:
+        raise BundleError(f"bundle {bundle.name} and {manifest.name} must agree on labels: {error}") from error
+    offered = {target.accepts.get(label.name, label.name) for label in source.labels}
+    lacking = [label.name for label in target.labels if label.name not in offered]
+    if lacking:
+        raise BundleError(
+            f"bundle {bundle.name} learns {lacking[0]}, which {manifest.name} does not have: both must agree on labels."
+        )
     wanted = [channel.name for channel in bundle.channels]
     given = [channel.name for channel in manifest.channels]
-    if wanted != given:
+    if not set(wanted) <= set(given):
         raise BundleError(
             f"bundle {bundle.name} takes channels {wanted}, {manifest.name} has {given}: both must agree."
         )

@@ -273,10 +273,13 @@ def test_labels_or_channels_that_disagree_are_refused(bundle, manifest, training
     def changed(**changes: object) -> Bundle:
         return replace(bundle, config={**bundle.config, **changes})
 
-    swapped = [dict(entry) for entry in bundle.config["labels"]]
-    swapped[0]["name"], swapped[1]["name"] = swapped[1]["name"], swapped[0]["name"]
-    with pytest.raises(BundleError, match=r"bundle tiny has labels .*: both must agree"):
-        train(changed(labels=swapped), manifest, data_root=training_data, output=tmp_path, device=CPU)
+    entries = [dict(entry) for entry in bundle.config["labels"]]
+    entries[0]["name"] = "amygdala"
+    with pytest.raises(BundleError, match=r"agree on labels: label 1 \(anterior_hippocampus\) of blocks means nothing"):
+        train(changed(labels=entries), manifest, data_root=training_data, output=tmp_path, device=CPU)
+    more = [*bundle.config["labels"], {"index": 3, "name": "amygdala", "color": [0, 0, 0]}]
+    with pytest.raises(BundleError, match=r"bundle tiny learns amygdala, which blocks does not have"):
+        train(changed(labels=more), manifest, data_root=training_data, output=tmp_path, device=CPU)
     with pytest.raises(BundleError, match=r"bundle tiny takes channels \['T2'\], blocks has \['T1'\]"):
         train(
             changed(channels=[{"name": "T2", "modality": "MR"}]),

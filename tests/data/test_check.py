@@ -1,0 +1,201 @@
+"""Checking a data set: every defect of a broken copy is found, and none in what is intact."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medseg.data import DataManifest, check_data, load_manifest
+from medseg.errors import DataError
+
+CASE = "BraTS2021_00006"
+
+
+def kinds(manifest: DataManifest, root: Path) -> list[str]:
+    return [finding.kind for finding in check_data(manifest, root).findings]
+
+
+def rewrite(path: Path, change: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]) -> None:
+    image = nib.load(path)
+    array, affine = change(np.asarray(image.dataobj).copy(), image.affine.copy())
+    nib.save(nib.Nifti1Image(array, affine), path)
+
+
+@pytest.mark.parametrize("name", ["msd_hippocampus", "openkbp"])
+def test_intact_data_have_no_defect(name, test_data):
+    result = check_data(load_manifest(name), test_data)
+    assert result.findings == ()
+    assert result.absent == ()
+
+
+@pytest.mark.parametrize("folder", ["Task04_Hippocampus", "OpenKBP_HaN", "AMOS22_slabs"])
+def test_data_described_by_a_dataset_json_have_no_defect(folder, test_data):
+    result = check_data(load_manifest(test_data / folder), test_data / folder)
+    assert result.findings == ()
+
+
+def test_brain_tumours_have_no_defect(test_data):
+    assert kinds(load_manifest("brats_2021"), test_data / "BraTS" / "expert") == []
+
+
+@pytest.fixture
+def hippocampus(test_data, tmp_path):
+    """Two intact hippocampus cases in a folder of their own; the manifest without their hashes."""
+    manifest = load_manifest("msd_hippocampus")
+    for case in manifest.locate(test_data, split="test")[:2]:
+        for path, folder in ((case.images[0], "imagesTr"), (case.label, "labelsTr")):
+            (tmp_path / "Task04_Hippocampus" / folder).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, tmp_path / "Task04_Hippocampus" / folder)
+    records = {case_id: record.model_copy(update={"image_sha256": None, "label_sha256": None})
+               for case_id, record in manifest.cases.items()}  # fmt: skip
+    return manifest.model_copy(update={"cases": records}), tmp_path
+
+
+def first_case(manifest: DataManifest, root: Path) -> tuple[Path, Path]:
+    case = manifest.case(root / manifest.folder, manifest.splits.test[0])
+    return case.images[0], case.label
+
+
+def shifted(array, affine):
+    affine[:3, 3] += 1.0
+    return array, affine
+
+
+def turned(array, affine):
+    return array, affine @ np.diag([-1.0, 1.0, 1.0, 1.0])
+
+
+def one_label_too_many(array, affine):
+    array[2, 2, 2] = 7
+    return array, affine
+
+
+def probabilities(array, affine):
+    return array.astype(np.float32) * 0.5, affine
+
+
+def emptied(array, affine):
+    return np.zeros_like(array), affine
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (shifted, "grid"),
+        (turned, "grid"),
+        (one_label_too_many, "labels"),
+        (probabilities, "labels"),
+        (emptied, "labels"),
+    ],
+)
+def test_a_broken_label_map_is_found(change, kind, hippocampus):
+    manifest, root = hippocampus
+    assert kinds(manifest, root) == []
+    rewrite(first_case(manifest, root)[1], change)
+    result = check_data(manifest, root)
+    assert [(finding.case_id, finding.kind) for finding in result.findings] == [(manifest.splits.test[0], kind)]
+    assert result.findings[0].fix
+    assert (result.checked, len(result.absent)) == (2, 218)
+
+
+def block_of_nan(array, affine):
+    array = array.astype(np.float32)
+    array[5:9, 5:9, 5:9] = np.nan
+    return array, affine
+
+
+def constant(array, affine):
+    return np.full_like(array, 3), affine
+
+
+@pytest.mark.parametrize("change", [block_of_nan, constant])
+def test_a_broken_image_is_found(change, hippocampus):
+    manifest, root = hippocampus
+    rewrite(first_case(manifest, root)[0], change)
+    assert kinds(manifest, root) == ["image"]
+
+
+def test_a_missing_file_is_found(hippocampus):
+    manifest, root = hippocampus
+    first_case(manifest, root)[1].unlink()
+    assert kinds(manifest, root) == ["file"]
+
+
+def test_a_file_that_is_not_the_published_one_is_found(test_data, hippocampus):
+    manifest, root = hippocampus
+    rewrite(first_case(manifest, root)[0], lambda array, affine: (array + 1, affine))
+    assert kinds(manifest, root) == []
+    assert kinds(load_manifest("msd_hippocampus"), root) == ["file"]
+
+
+def test_a_folder_without_a_case_is_refused(tmp_path):
+    with pytest.raises(DataError, match="holds no Task04_Hippocampus"):
+        check_data(load_manifest("msd_hippocampus"), tmp_path)
+
+
+def test_mirrored_organs_are_found(test_data, tmp_path):
+    manifest = load_manifest("openkbp")
+    case = manifest.locate(test_data, split="test")[0]
+    for path in (*case.images, case.label):
+        folder = tmp_path / "OpenKBP_HaN" / path.parent.name
+        folder.mkdir(parents=True)
+        shutil.copy(path, folder)
+        rewrite(folder / path.name, lambda array, affine: (array[::-1], affine))
+    result = check_data(manifest, tmp_path)
+    assert {finding.kind for finding in result.findings} == {"file", "sides"}
+    assert "left_parotid lies to the right of right_parotid" in result.findings[-1].found
+
+
+@pytest.fixture
+def tumour(test_data, tmp_path):
+    """The BraTS case, its files free to be renamed and rewritten."""
+    shutil.copytree(test_data / "BraTS" / "expert" / CASE, tmp_path / CASE)
+    for path in (tmp_path / CASE).iterdir():
+        path.chmod(0o644)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("t1", "t1ce"), ("t1", "t2"), ("t1", "flair"), ("t1ce", "t2"), ("t1ce", "flair"), ("t2", "flair")],
+)
+def test_swapped_channels_are_found(one, other, tumour):
+    paths = [tumour / CASE / f"{CASE}_{channel}.nii.gz" for channel in (one, other)]
+    aside = paths[0].rename(tumour / "aside.nii.gz")
+    paths[1].rename(paths[0])
+    aside.rename(paths[1])
+    result = check_data(load_manifest("brats_2021"), tumour)
+    assert {finding.kind for finding in result.findings} == {"channels"}
+    assert any({one, other} <= set(finding.found.replace(":", "").split()) for finding in result.findings)
+
+
+def test_one_channel_twice_is_found(tumour):
+    shutil.copy(tumour / CASE / f"{CASE}_t2.nii.gz", tumour / CASE / f"{CASE}_flair.nii.gz")
+    result = check_data(load_manifest("brats_2021"), tumour)
+    assert [finding.found for finding in result.findings] == ["channels t2 and flair hold the same image"]
+
+
+def test_values_of_another_edition_are_found(tumour):
+    def as_2023(array, affine):
+        return np.where(array == 4, 3, array).astype(np.uint8), affine
+
+    rewrite(tumour / CASE / f"{CASE}_seg.nii.gz", as_2023)
+    result = check_data(load_manifest("brats_2021"), tumour)
+    assert [finding.kind for finding in result.findings] == ["labels"]
+    assert "brats_2023" in result.findings[0].found
+
+
+def test_the_order_of_another_edition_is_doubted_although_its_values_fit(tumour):
+    def decathlons_order(array, affine):
+        return np.array([0, 2, 1, 3, 4], np.uint8)[array.astype(int)], affine
+
+    rewrite(tumour / CASE / f"{CASE}_seg.nii.gz", decathlons_order)
+    assert kinds(load_manifest("brats_2021"), tumour) != []
+
+
+def test_channels_on_different_grids_are_found(tumour):
+    rewrite(tumour / CASE / f"{CASE}_t2.nii.gz", lambda array, affine: (array[:, :, 1:], affine))
+    assert kinds(load_manifest("brats_2021"), tumour) == ["grid"]
