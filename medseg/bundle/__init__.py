@@ -1,12 +1,15 @@
 """Bundles: finding, loading and running the model folders that say everything about one model."""
 
 from medseg.bundle.build import build_network, build_segmenter, choose_device
+from medseg.bundle.create import create_bundle
 from medseg.bundle.download import download_large_files, large_files
+from medseg.bundle.evaluate import evaluate_bundle, evaluate_split
 from medseg.bundle.facts import bundle_facts
 from medseg.bundle.imported import ImportedWeights, import_weights
 from medseg.bundle.load import Bundle, find_bundles, load_bundle, load_weights, parse_settings, sha256_of
 from medseg.bundle.metadata import differences, metadata_schema, network_data_format
 from medseg.bundle.outputs import OutputPaths, plan_outputs
+from medseg.bundle.plan import Plan, plan_bundle
 from medseg.bundle.segment import CaseResult, Runner, segment
 from medseg.bundle.verify import Check, verify_bundle
 
@@ -16,13 +19,17 @@ __all__ = [
     "Check",
     "ImportedWeights",
     "OutputPaths",
+    "Plan",
     "Runner",
     "build_network",
     "build_segmenter",
     "bundle_facts",
     "choose_device",
+    "create_bundle",
     "differences",
     "download_large_files",
+    "evaluate_bundle",
+    "evaluate_split",
     "find_bundles",
     "import_weights",
     "large_files",
@@ -31,6 +38,7 @@ __all__ = [
     "metadata_schema",
     "network_data_format",
     "parse_settings",
+    "plan_bundle",
     "plan_outputs",
     "segment",
     "sha256_of",

@@ -39,6 +39,15 @@ CALLS: Final = frozenset(
 )
 """Functions that compute and nothing else."""
 
+OUR_ENTRIES: Final = frozenset(
+    {
+        ("medseg.bundle", "load_weights"),
+        ("medseg.bundle", "evaluate_bundle"),
+        ("medseg.training", "train_bundle"),
+    }
+)
+"""What our own bundles import for MONAI's command line; medseg itself never runs the parts that call these."""
+
 VALUES: Final = re.compile(
     r"(torch|np|numpy)\.(float|int|uint|bool|double|long|half|bfloat)\d*_?|math\.(pi|inf|nan)|np\.(pi|inf|nan)"
 )
@@ -80,7 +89,7 @@ def forbidden_import(expression: str) -> str | None:
     if isinstance(statement, ast.ImportFrom):
         # What comes out of a module has no dotted name any more, so that only our own loader is let through.
         names = {alias.asname or alias.name for alias in statement.names}
-        is_ours = statement.module == "medseg.bundle" and names == {"load_weights"}
+        is_ours = all((statement.module, name) in OUR_ENTRIES for name in names)
         return None if is_ours else f"from {statement.module} import {', '.join(sorted(names))}"
     if not isinstance(statement, ast.Import):
         return expression.strip()

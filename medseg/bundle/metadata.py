@@ -7,7 +7,10 @@ from typing import Any
 
 from medseg.bundle.load import Bundle
 
-__all__ = ["differences", "metadata_schema", "network_data_format"]
+__all__ = ["SCHEMA_URL", "differences", "metadata_schema", "network_data_format"]
+
+SCHEMA_URL = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+"""What MONAI's own tools download when they are asked to check; medseg keeps its schema at hand."""
 
 
 def metadata_schema() -> dict[str, Any]:

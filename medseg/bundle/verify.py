@@ -76,12 +76,17 @@ def _check_parts(bundle: Bundle) -> str:
 
 
 def _check_weights(bundle: Bundle) -> str:
+    if not bundle.weights_path.is_file():
+        return "none here yet: train the bundle, or download or name weights"
     network = build_network(bundle, device=torch.device("cpu"))
     return f"{sum(parameter.numel() for parameter in network.parameters()) / 1e6:.1f} million parameters"
 
 
 def _check_forward(bundle: Bundle) -> str:
-    network = build_network(bundle, device=torch.device("cpu"))
+    has_weights = bundle.weights_path.is_file()
+    cpu = torch.device("cpu")
+    network = build_network(bundle, device=cpu) if has_weights else bundle.build("network", bundle.parser(device=cpu))
+    network.eval()
     roi_size = bundle.entry("roi_size")
     window = torch.zeros(1, len(bundle.network_channels), *roi_size)
     try:

@@ -70,6 +70,57 @@ def _in_words(value: object) -> str:
     return ", ".join(str(part) for part in value) if isinstance(value, list) else str(value)
 
 
+@bundle_app.command("create")
+def create(
+    ctx: typer.Context,
+    data: Annotated[
+        str, typer.Argument(metavar="MANIFEST", help="Name of a data set, a manifest, or a folder with dataset.json.")
+    ],
+    network: Annotated[str, typer.Option(help="swin_unetr, transunet, ds_transunet, dformer or att_swin_unet.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the new bundle. [default: NETWORK_MANIFEST in this folder]")
+    ] = None,
+    data_root: Annotated[
+        Path | None,
+        typer.Option(
+            envvar=["MEDSEG_DATA", "MEDSEG_TEST_DATA"], help="Where the data set lies. By default beside DATA."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="What it will be trained on: auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Make a new model for a data set: its settings follow from the training cases, each with its reason."""
+    options = options_of(ctx)
+    from medseg.bundle import choose_device, create_bundle
+    from medseg.data import load_manifest
+
+    manifest = load_manifest(data)
+    folder = output or Path(f"{network}_{manifest.name.lower().replace(' ', '_')}")
+    beside = Path(data) if Path(data).is_dir() else Path(data).parent if Path(data).is_file() else Path.cwd()
+    with progress_bars(shown=not options.quiet) as progress:
+        bar = progress.add_task("reading the data", total=None)
+
+        def show(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        plan = create_bundle(
+            manifest,
+            data_root=beside if (beside / "dataset.json").is_file() else data_root or beside,
+            network=network,
+            output=folder,
+            device=choose_device(device),
+            on_case=show,
+        )
+    if options.json:
+        print_json({"folder": str(folder), **vars(plan)})
+    elif not options.quiet:
+        messages.print(
+            f"{folder}: {plan.network_class} with {plan.parameters / 1e6:.1f} million parameters, window "
+            f"{'×'.join(str(size) for size in plan.roi_size)} at {'×'.join(f'{mm:g}' for mm in plan.spacing_mm)} mm. "
+            f"Read configs/inference.yaml and configs/train.yaml, then: medseg train {folder} --data {data}",
+            markup=False,
+        )
+
+
 @bundle_app.command("verify")
 def verify(ctx: typer.Context, bundle: NameOrFolder) -> None:
     """Check that a model is whole: metadata, labels, parts, weights, one pass of the network, licence."""

@@ -3,6 +3,7 @@
 from medseg.data.check import DataCheck, Finding, check_data
 from medseg.data.download import fetch_case
 from medseg.data.fetch import OnBytes, fetch_file
+from medseg.data.fingerprint import Fingerprint, data_fingerprint
 from medseg.data.label_schema import (
     LabelSchema,
     Region,
@@ -22,6 +23,7 @@ __all__ = [
     "DataCheck",
     "DataManifest",
     "Finding",
+    "Fingerprint",
     "LabelSchema",
     "OnBytes",
     "Region",
@@ -31,6 +33,7 @@ __all__ = [
     "check_convertible",
     "check_data",
     "convert_labels",
+    "data_fingerprint",
     "fetch_case",
     "fetch_file",
     "load_manifest",

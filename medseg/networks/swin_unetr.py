@@ -90,10 +90,20 @@ class SwinUNETRConfig(Settings):
         """``attn_window`` on each axis."""
         return (self.attn_window,) * self.spatial_dims if isinstance(self.attn_window, int) else self.attn_window
 
+    @property
+    def divisor(self) -> int:
+        """What an image is filled up to a multiple of: whole patches, and no odd side when patches are merged."""
+        return int(PATCH * 2 ** len(self.depths))
+
     @classmethod
     def tiny(cls) -> Self:
         """Small and quick, for tests."""
         return cls(in_channels=1, out_channels=2, feature_size=6, num_heads=(1, 2, 2, 3), attn_window=3)
+
+    @classmethod
+    def compact(cls, *, in_channels: int, out_channels: int) -> Self:
+        """A reduced network for one data set: trained on a CPU in an hour, weights of a few megabytes."""
+        return cls(in_channels=in_channels, out_channels=out_channels, feature_size=12)
 
     @classmethod
     def brats21(cls) -> Self:

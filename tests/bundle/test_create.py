@@ -1,0 +1,112 @@
+"""New bundles: every decision follows from the training cases, and the bundle verifies and trains as it is."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from medseg.bundle import build_segmenter, create_bundle, differences, load_bundle, verify_bundle
+from medseg.data import data_fingerprint, load_manifest
+from medseg.errors import BundleError, OutputError
+from medseg.io import read_volume
+from medseg.networks import network_names
+from medseg.training import train, with_settings
+
+CPU = torch.device("cpu")
+
+
+def entry(index, name, **more):
+    return {"index": index, "name": name, "color": [255, 0, 0], **more}
+
+
+@pytest.fixture(scope="module")
+def blocks(tmp_path_factory):
+    """Six scans of 40×30×20 voxels of 1.5×1.5×3 mm, stored as LPS, with a left and a right block; its manifest."""
+    root = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    for number in range(6):
+        labels = np.zeros((40, 30, 20), np.uint8)
+        labels[8:14, 10:16, 6:11] = 2  # LPS: small indices lie on the right
+        labels[26:32, 10:16, 6:11] = 1
+        image = random.normal(40, 10, labels.shape) + 100 * (labels > 0)
+        image[:, :3] = -1000
+        for folder, array in (("imagesTr", image.astype(np.float32)), ("labelsTr", labels)):
+            (root / "Blocks" / folder).mkdir(parents=True, exist_ok=True)
+            affine = np.diag([-1.5, -1.5, 3.0, 1.0])
+            nib.save(nib.Nifti1Image(array, affine), root / "Blocks" / folder / f"case_{number}.nii.gz")
+    content = {
+        "name": "blocks",
+        "title": "Blocks",
+        "folder": "Blocks",
+        "licence": "CC0-1.0",
+        "citation": "none",
+        "channels": [{"name": "CT", "modality": "CT"}],
+        "labels": [entry(1, "left_block", laterality="left"), entry(2, "right_block", laterality="right")],
+        "image": "imagesTr/{case_id}.nii.gz",
+        "label": "labelsTr/{case_id}.nii.gz",
+        "cases": {f"case_{number}": {} for number in range(6)},
+        "splits": {"train": [f"case_{number}" for number in range(4)], "validation": ["case_4"], "test": ["case_5"]},
+    }
+    (root / "blocks.json").write_text(json.dumps(content))
+    return load_manifest(root / "blocks.json"), root
+
+
+def test_the_fingerprint_is_in_the_patients_axes(blocks):
+    manifest, root = blocks
+    found = data_fingerprint(manifest, root)
+    assert found.spacing_mm == (1.5, 1.5, 3.0)
+    assert found.extent_mm == (60.0, 40.5, 60.0)  # without the air in front of the patient
+    assert found.labels_extent_mm == (36.0, 9.0, 15.0)
+    assert found.cases == 4
+    assert found.label_presence == {"left_block": 1.0, "right_block": 1.0}
+    assert found.label_ml["left_block"] == pytest.approx(6 * 6 * 5 * 1.5 * 1.5 * 3 / 1000)
+    low, high, mean, _ = found.intensities[0]
+    assert low < mean < high
+    assert mean == pytest.approx(140, abs=2)
+
+
+@pytest.mark.parametrize("network", network_names())
+def test_a_new_bundle_verifies_trains_and_segments_without_an_edit(network, blocks, tmp_path):
+    manifest, root = blocks
+    folder = tmp_path / f"{network}_blocks"
+    plan = create_bundle(manifest, data_root=root, network=network, output=folder, device=CPU)
+    assert [check.found for check in verify_bundle(load_bundle(folder)) if not check.is_passed] == []
+    assert differences(load_bundle(folder)) == []
+    assert plan.mirrored_axes == ()  # there are left and right
+    assert "RandFlipd" not in (folder / "configs" / "train.yaml").read_text()
+    recipe = with_settings(load_bundle(folder, overlays=("train",)), ["steps=2", "validate_every=2"])
+    train(recipe, manifest, data_root=root, output=folder / "models", device=CPU)
+    scan = manifest.locate(root, split="test")[0]
+    image = read_volume(scan.images[0])
+    assert build_segmenter(load_bundle(folder), device=CPU)(image).labels.shape == (40, 30, 20)
+    assert all(check.is_passed for check in verify_bundle(load_bundle(folder)))
+
+
+def test_what_is_neither_left_nor_right_may_be_mirrored(test_data, tmp_path):
+    manifest = load_manifest("msd_hippocampus")
+    folder = tmp_path / "new"
+    plan = create_bundle(manifest, data_root=test_data, network="transunet", output=folder, device=CPU)
+    assert plan.mirrored_axes == (0,)
+    assert plan.slice_axis == 0  # sagittal: a crop is cut across its thinnest side
+    assert plan.spacing_mm == (1.0, 1.0, 1.0)
+    assert load_bundle(folder).label_schema.name == "msd_hippocampus"
+
+
+def test_a_head_and_neck_bundle_keeps_left_and_right(test_data, tmp_path):
+    manifest = load_manifest("openkbp")
+    plan = create_bundle(manifest, data_root=test_data, network="dformer", output=tmp_path / "new", device=CPU)
+    assert plan.is_ct
+    assert plan.mirrored_axes == ()
+    assert plan.roi_size[0] * plan.spacing_mm[0] > 250  # both parotid glands in one window
+    assert all(check.is_passed for check in verify_bundle(load_bundle(tmp_path / "new")))
+
+
+def test_an_existing_folder_and_an_unknown_network_are_refused_and_nothing_is_left(blocks, tmp_path):
+    manifest, root = blocks
+    with pytest.raises(OutputError, match="exists: choose another name"):
+        create_bundle(manifest, data_root=root, network="dformer", output=tmp_path, device=CPU)
+    with pytest.raises(BundleError, match="no network 'unet': expected one of att_swin_unet"):
+        create_bundle(manifest, data_root=root, network="unet", output=tmp_path / "new", device=CPU)
+    assert list(tmp_path.iterdir()) == []
