@@ -100,6 +100,12 @@ class Bundle:
         )
 
     @property
+    def output_channels(self) -> tuple[str, ...]:
+        """What each output channel of the network is: background and the labels, or the regions that it predicts."""
+        regions = self.config.get("regions")
+        return tuple(regions) if regions else ("background", *self.label_table.names)
+
+    @property
     def channel_specs(self) -> tuple[ChannelSpec, ...]:
         """The channels as the readers want them, to find the file of each."""
         return tuple(ChannelSpec(name=channel.name, modality=channel.modality) for channel in self.channels)

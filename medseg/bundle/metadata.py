@@ -34,7 +34,7 @@ def network_data_format(bundle: Bundle) -> dict[str, Any]:
         "is_patch_data": True,
         "channel_def": {str(index): name for index, name in enumerate(bundle.network_channels)},
     }
-    labels = {"0": "background"} | {str(label.index): label.name for label in bundle.label_table}
+    labels = {str(channel): name for channel, name in enumerate(bundle.output_channels)}
     pred = {
         "type": "image",
         "format": "segmentation",

@@ -32,7 +32,7 @@ def verify_bundle(bundle: Bundle) -> list[Check]:
         "labels": _check_labels,
         "preprocessing, inferer and postprocessing can be built": _check_parts,
         "weights fit the network": _check_weights,
-        "network takes the window and gives one channel a label": _check_forward,
+        "network takes the window and gives one channel a label or region": _check_forward,
         "licence": _check_licence,
     }
     return [_run(name, check, bundle) for name, check in checks.items()]
@@ -61,8 +61,12 @@ def _check_agreement(bundle: Bundle) -> str:
 
 
 def _check_labels(bundle: Bundle) -> str:
+    schema = bundle.label_schema
     indices = [label.index for label in bundle.label_table]
-    if indices != list(range(1, len(indices) + 1)):
+    if bundle.config.get("regions"):
+        for region in bundle.output_channels:
+            schema.values_of(region)
+    elif indices != list(range(1, len(indices) + 1)):
         raise BundleError(f"labels {indices} found: 1 to {len(indices)} without a gap were expected.")
     return ", ".join(bundle.label_table.names)
 
@@ -95,7 +99,7 @@ def _check_forward(bundle: Bundle) -> str:
     except Exception as error:  # a network may refuse a window in any way; each is a finding
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise BundleError(f"the network refuses one window {tuple(window.shape)}: {reason}") from error
-    expected = (1, len(bundle.label_table) + 1, *roi_size)
+    expected = (1, len(bundle.output_channels), *roi_size)
     if tuple(logits.shape) != expected:
         raise BundleError(f"the network gives {tuple(logits.shape)} for one window: {expected} was expected.")
     return "×".join(str(size) for size in expected)

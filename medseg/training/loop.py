@@ -271,7 +271,12 @@ class _Trainer:
         with self._average.in_place_of(self._network) as network:
             network.eval()
             dice = validation_dice(
-                self._validation, network, self._inferer, label_table=self._bundle.label_table, progress=progress
+                self._validation,
+                network,
+                self._inferer,
+                schema=self._bundle.label_schema,
+                regions=self._bundle.config.get("regions", ()),
+                progress=progress,
             )
         mean = mean_of(dice)
         known = {name: None if math.isnan(score) else score for name, score in dice.items()}

@@ -7,11 +7,14 @@ import torch
 from monai.inferers import Inferer
 from torch import nn
 
+from medseg.data import LabelSchema
 from medseg.inference import predict_logits
-from medseg.labels import LabelTable
 from medseg.training.dataset import Example
 
 __all__ = ["mean_of", "validation_dice"]
+
+IN_REGION = 0.5
+"""Probability from which a voxel lies in a region."""
 
 
 def validation_dice(
@@ -19,19 +22,30 @@ def validation_dice(
     network: nn.Module,
     inferer: Inferer,
     *,
-    label_table: LabelTable,
+    schema: LabelSchema,
+    regions: Sequence[str] = (),
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> dict[str, float]:
-    """Mean Dice of each label over the cases where the reference or the prediction has it."""
-    scores: dict[str, list[float]] = {name: [] for name in label_table.names}
+    """Mean Dice of each label, or region, over the cases where the reference or the prediction has it.
+
+    Args:
+        regions: the regions that the network's channels are, where it predicts regions and not labels.
+    """
+    scores: dict[str, list[float]] = {name: [] for name in regions or schema.label_table.names}
     for number, example in enumerate(examples, start=1):
-        predicted = predict_logits(example.image, network, inferer).as_tensor().argmax(dim=0).cpu()
+        logits = predict_logits(example.image, network, inferer).as_tensor().cpu()
         reference = example.label.as_tensor()[0].cpu()
-        for label in label_table:
-            both = (predicted == label.index) & (reference == label.index)
-            total = int((predicted == label.index).sum()) + int((reference == label.index).sum())
+        if regions:
+            predicted = dict(zip(regions, logits.sigmoid() > IN_REGION, strict=True))
+            expected = {name: torch.isin(reference.long(), torch.tensor(schema.values_of(name))) for name in regions}
+        else:
+            chosen = logits.argmax(dim=0)
+            predicted = {label.name: chosen == label.index for label in schema.labels}
+            expected = {label.name: reference == label.index for label in schema.labels}
+        for name, mask in predicted.items():
+            total = int(mask.sum()) + int(expected[name].sum())
             if total:
-                scores[label.name].append(2 * int(both.sum()) / total)
+                scores[name].append(2 * int((mask & expected[name]).sum()) / total)
         progress("validate", number, len(examples))
     return {name: round(sum(values) / len(values), 5) if values else math.nan for name, values in scores.items()}
 

@@ -8,15 +8,20 @@ from monai.data import MetaTensor
 from monai.inferers import SimpleInferer
 from torch import nn
 
-from medseg.labels import LabelTable
+from medseg.data import LabelSchema, load_schema
 from medseg.training.dataset import Example
 from medseg.training.validation import mean_of, validation_dice
 
-TABLE = LabelTable.from_entries(
-    [
-        {"index": index, "name": name, "color": [0, 0, 0]}
-        for index, name in enumerate(("one", "two", "absent"), start=1)
-    ],
+SCHEMA = LabelSchema.from_mapping(
+    {
+        "name": "test",
+        "title": "test",
+        "source": "test",
+        "labels": [
+            {"index": index, "name": name, "color": [0, 0, 0]}
+            for index, name in enumerate(("one", "two", "absent"), start=1)
+        ],
+    },
     source="test",
 )
 
@@ -44,7 +49,7 @@ def test_dice_is_the_mean_over_the_cases_that_have_the_label():
         examples,
         Echo(),
         SimpleInferer(),
-        label_table=TABLE,
+        schema=SCHEMA,
         progress=lambda stage, done, total: heard.append((stage, done, total)),
     )
     assert dice["one"] == pytest.approx(1 / 3, abs=1e-5)
@@ -59,3 +64,21 @@ def test_the_mean_leaves_out_labels_that_nobody_has():
 
 def test_the_mean_of_nothing_is_never_the_best():
     assert mean_of({"absent": math.nan}) == 0.0
+
+
+class Memberships(nn.Module):
+    """A network of three regions: the whole tumour is found right, the core and the enhancing tumour are not."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x - 5, x - 0.5, x - 5], dim=1)
+
+
+def test_a_network_of_regions_is_scored_by_region():
+    dice = validation_dice(
+        [example_of([0, 1, 1, 1], [0, 1, 2, 4])],
+        Memberships(),
+        SimpleInferer(),
+        schema=load_schema("brats_2021"),
+        regions=["tumor_core", "whole_tumor", "enhancing_tumor"],
+    )
+    assert dice == {"tumor_core": 0.0, "whole_tumor": 1.0, "enhancing_tumor": 0.0}
