@@ -15,6 +15,7 @@ import torch
 from monai.data import MetaTensor
 
 from medseg.bundle.build import build_segmenter, choose_device
+from medseg.bundle.edition import in_the_cases_edition
 from medseg.bundle.load import Bundle, load_bundle, sha256_of
 from medseg.bundle.outputs import OutputPaths
 from medseg.errors import CaseError
@@ -87,7 +88,8 @@ class Runner:
         with stages.timed("read"):
             scan = read_case(case)
         segmentation = self.segmenter(scan.image, stages=stages)
-        warnings = (*self.bundle.notes, *scan.warnings, *_extent_warnings(self.bundle, scan))
+        segmentation, notes = in_the_cases_edition(segmentation, case, self.bundle.label_schema)
+        warnings = (*self.bundle.notes, *notes, *scan.warnings, *_extent_warnings(self.bundle, scan))
         with stages.timed("write"):
             input_paths = [channel.path for channel in case.channels]
             scan = replace(scan, warnings=warnings)

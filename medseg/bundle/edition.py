@@ -1,0 +1,31 @@
+"""The edition of BraTS that a case's file names follow, so that its labels get that edition's values.
+
+Since 2023 channels are called t1n, t1c, t2w and t2f, and the enhancing tumour has the value 3 instead of 4.
+"""
+
+import re
+
+from medseg.data import LabelSchema, convert_labels, load_schema
+from medseg.io import CaseFiles
+from medseg.segmentation import Segmentation
+
+__all__ = ["in_the_cases_edition"]
+
+SINCE_2023 = re.compile(r"^BraTS-[A-Z]+(-RT)?-\d{4,5}-\d{1,3}[-_](t1n|t1c|t2w|t2f)\b")
+"""``BraTS-GLI-00001-000-t1c.nii.gz``; the values of the 2024 editions agree with 2023 where the labels do."""
+
+
+def in_the_cases_edition(
+    segmentation: Segmentation, case: CaseFiles, schema: LabelSchema
+) -> tuple[Segmentation, tuple[str, ...]]:
+    """The segmentation in the label values of the edition that the case is named after, and what to say of it.
+
+    Models of other tasks, and cases named otherwise, come back as they are.
+    """
+    is_later = all(SINCE_2023.match(channel.path.name) for channel in case.channels)
+    if schema.name not in ("brats_2018", "brats_2021") or not is_later:
+        return segmentation, ()
+    target = load_schema("brats_2023")
+    labels = convert_labels(segmentation.labels, source=schema, target=target)
+    note = "labels have the values of BraTS 2023 (enhancing tumour is 3), after which the files are named"
+    return Segmentation(labels=labels, geometry=segmentation.geometry, label_table=target.label_table), (note,)
