@@ -1,5 +1,6 @@
 """``medseg train``: a bundle's recipe on a manifest's cases → weights, log, curves, checkpoint."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +44,8 @@ def train(
     recipe = with_settings(load_bundle(bundle, overlays=("train",)), settings or [])
     manifest = load_manifest(data)
     manifest_folder = Path(data).parent if Path(data).is_file() else Path.cwd()
-    with progress_bars(shown=not options.quiet) as progress:
+    is_main = os.environ.get("RANK", "0") == "0"  # torchrun starts several of us
+    with progress_bars(shown=not options.quiet and is_main) as progress:
         bars = {}
 
         def show(stage: str, done: int, total: int) -> None:
@@ -56,10 +58,12 @@ def train(
             manifest,
             data_root=data_root or manifest_folder,
             output=output,
-            device=choose_device(device),
+            device=choose_device(_device_of_this_process(device)),
             resume=resume,
             progress=show,
         )
+    if not is_main:
+        return
     if options.json:
         print_json(
             {
@@ -77,3 +81,11 @@ def train(
         )
         for path in result.files:
             messages.print(f"  {path}", markup=False)
+
+
+def _device_of_this_process(device: str) -> str:
+    """Under ``torchrun`` each process has the GPU of its own number; a device named outright is kept."""
+    import torch
+
+    local = os.environ.get("LOCAL_RANK")
+    return f"cuda:{local}" if device == "auto" and local is not None and torch.cuda.is_available() else device

@@ -26,12 +26,15 @@ class Checkpoint:
     average: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
     lr_scheduler: dict[str, Any]
-    random_state: torch.Tensor
+    random_state: list[torch.Tensor]
+    """Of every process that trains, in the order of their ranks."""
+    gradient_scaler: dict[str, Any]
     best_dice: float | None
     best_step: int | None
     elapsed_s: float
     fingerprint: str
     """What the training was started with; a resumed training must have the same."""
+    validations_since_best: int = 0
     unlogged_losses: list[float] = field(default_factory=list)
     """The losses since the last line of the log."""
 

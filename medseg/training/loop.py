@@ -19,11 +19,13 @@ import torch
 from torch import nn
 
 from medseg.bundle import Bundle, load_weights, parse_settings, sha256_of
-from medseg.data import DataManifest, check_convertible, convert_labels
-from medseg.errors import BundleError, DataError, OutputError, RunError
+from medseg.data import DataManifest, convert_labels
+from medseg.errors import BundleError, OutputError, RunError
+from medseg.training.agreement import check_agreement
 from medseg.training.average import WeightAverage
 from medseg.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint, write_weights
 from medseg.training.dataset import Batch, Batches, Example, prepare_examples
+from medseg.training.distributed import World, world
 from medseg.training.history import append_event, draw_curves, forget_after, read_events
 from medseg.training.settings import TrainingSettings
 from medseg.training.validation import mean_of, validation_dice
@@ -74,7 +76,7 @@ def train(  # noqa: PLR0913  what is trained on what, from where to where, on wh
         BundleError: bundle and manifest disagree on channels or labels.
         RunError: the loss is no longer a number.
     """
-    _check_agreement(bundle, manifest)
+    check_agreement(bundle, manifest)
     manifest = manifest.on_disk(data_root)
     taken = [name for name in (CHECKPOINT_NAME, WEIGHTS_NAME) if (output / name).exists()]
     if taken and not resume:
@@ -86,8 +88,8 @@ def train(  # noqa: PLR0913  what is trained on what, from where to where, on wh
     except OSError as error:
         raise OutputError(f"{output} cannot be made ({error.strerror}): choose another place with --output.") from error
     settings = TrainingSettings.from_mapping(parse_settings(bundle, "training"), source=f"{bundle.name}: training")
-    with _deterministic(settings.seed, device):
-        trainer = _Trainer(bundle, settings, device=device, output=output)
+    with world(device) as processes, _deterministic(settings.seed, device):
+        trainer = _Trainer(bundle, settings, device=device, output=output, processes=processes)
         trainer.prepare(manifest, data_root, progress)
         if resume:
             trainer.resume()
@@ -99,7 +101,9 @@ def train(  # noqa: PLR0913  what is trained on what, from where to where, on wh
 class _Trainer:
     """One training under way; mutable by its nature: its state is what a checkpoint holds."""
 
-    def __init__(self, bundle: Bundle, settings: TrainingSettings, *, device: torch.device, output: Path) -> None:
+    def __init__(
+        self, bundle: Bundle, settings: TrainingSettings, *, device: torch.device, output: Path, processes: World
+    ) -> None:
         parser = bundle.parser(device=device)
         self._bundle = bundle
         self._settings = settings
@@ -117,7 +121,12 @@ class _Trainer:
         self._loss = bundle.build("loss", parser)
         self._optimizer: torch.optim.Optimizer = bundle.build("optimizer", parser)
         self._lr_scheduler: torch.optim.lr_scheduler.LRScheduler = bundle.build("lr_scheduler", parser)
+        self._processes = processes
+        learner = _AllHeads(self._network) if settings.deep_supervision else self._network
+        self._learner = processes.wrapped(learner, device)
+        self._scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
         self._average = WeightAverage(self._network, decay=settings.ema_decay)
+        self._validations_since_best = 0
         self._step = 0
         self._best_dice: float | None = None
         self._best_step: int | None = None
@@ -164,7 +173,9 @@ class _Trainer:
 
     def start(self) -> None:
         """Begin at step 0; a training that was killed before its first checkpoint may have left a log."""
-        self._log_path.unlink(missing_ok=True)
+        if self._processes.is_main:
+            self._log_path.unlink(missing_ok=True)
+        torch.manual_seed(self._settings.seed + self._processes.rank)
         if self._start_path:
             load_weights(self._network, self._start_path)
             self._average = WeightAverage(self._network, decay=self._settings.ema_decay)
@@ -181,28 +192,41 @@ class _Trainer:
         self._average.load(checkpoint.average)
         self._optimizer.load_state_dict(checkpoint.optimizer)
         self._lr_scheduler.load_state_dict(checkpoint.lr_scheduler)
-        torch.set_rng_state(checkpoint.random_state)
+        if len(checkpoint.random_state) != self._processes.size:
+            raise BundleError(
+                f"{self._output} was trained by {len(checkpoint.random_state)} processes, these are "
+                f"{self._processes.size}: start as many."
+            )
+        torch.set_rng_state(checkpoint.random_state[self._processes.rank])
+        self._scaler.load_state_dict(checkpoint.gradient_scaler)
+        self._validations_since_best = checkpoint.validations_since_best
         self._step = checkpoint.step
         self._best_dice, self._best_step = checkpoint.best_dice, checkpoint.best_step
         self._elapsed_s = checkpoint.elapsed_s
         self._losses = list(checkpoint.unlogged_losses)
-        forget_after(self._log_path, checkpoint.step)
+        if self._processes.is_main:
+            forget_after(self._log_path, checkpoint.step)
 
     def run(self, progress: Progress) -> TrainingResult:
         """Train to the last step."""
         settings = self._settings
         began = time.monotonic() - self._elapsed_s
-        while self._step < settings.steps:
-            loss = self._learn(self._batches.at(self._step))
+        is_over = self._is_over()
+        while not is_over:
+            loss = self._processes.mean(self._learn())
             self._step += 1
             self._elapsed_s = time.monotonic() - began
-            self._log_loss(loss)
-            if self._step % settings.validate_every == 0 or self._step == settings.steps:
-                self._validate(progress)
-            if self._step % settings.checkpoint_every == 0 or self._step == settings.steps:
+            is_last = self._step == settings.steps
+            if self._processes.is_main:
+                self._log_loss(loss)
+                if self._step % settings.validate_every == 0 or is_last:
+                    self._validate(progress)
+            is_over = self._processes.agreed(self._is_over())
+            if self._step % settings.checkpoint_every == 0 or is_over:
                 self._write_checkpoint()
             progress("train", self._step, settings.steps)
-        draw_curves(read_events(self._log_path), self._output / CURVES_NAME)
+        if self._processes.is_main:
+            draw_curves(read_events(self._log_path), self._output / CURVES_NAME)
         return TrainingResult(
             steps=self._step,
             best_dice=self._best_dice if self._best_dice is not None else math.nan,
@@ -230,27 +254,40 @@ class _Trainer:
     def _log_path(self) -> Path:
         return self._output / LOG_NAME
 
-    def _learn(self, batch: Batch) -> float:
+    def _is_over(self) -> bool:
+        patience = self._settings.patience
+        return self._step >= self._settings.steps or (patience is not None and self._validations_since_best >= patience)
+
+    def _learn(self) -> float:
+        """One step of the optimiser; returns the mean loss of its batches."""
         self._network.train()
-        images = batch.images.to(self._device)
-        logits = list(self._all_heads(images)) if self._settings.deep_supervision else self._network(images)
-        loss = self._loss(logits, batch.labels.to(self._device))
+        self._optimizer.zero_grad()
+        count = self._settings.accumulate
+        losses = [self._backward(self._batches.at(self._step * count + part)) for part in range(count)]
+        self._scaler.unscale_(self._optimizer)
+        nn.utils.clip_grad_norm_(self._network.parameters(), self._settings.gradient_clip_norm)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._lr_scheduler.step()
+        self._average.update(self._network, step=self._step)
+        return sum(losses) / count
+
+    def _backward(self, batch: Batch) -> float:
+        images = self._processes.share(batch.images).to(self._device)
+        labels = self._processes.share(batch.labels).to(self._device)
+        precision = self._settings.precision
+        with torch.autocast(self._device.type, getattr(torch, precision), enabled=precision != "float32"):
+            logits = self._learner(images)
+        # The loss in float32: sums over millions of voxels overflow or vanish in half precision.
+        logits = list(map(torch.Tensor.float, logits)) if isinstance(logits, tuple) else logits.float()
+        loss = self._loss(logits, labels)
         if not torch.isfinite(loss):
             raise RunError(
                 f"the loss is {loss.item()} after {self._step} steps: lower the learning rate in train.yaml, "
                 "or look for broken scans with their labels."
             )
-        self._optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self._network.parameters(), self._settings.gradient_clip_norm)
-        self._optimizer.step()
-        self._lr_scheduler.step()
-        self._average.update(self._network, step=self._step)
+        self._scaler.scale(loss / self._settings.accumulate).backward()
         return float(loss.detach())
-
-    def _all_heads(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        heads: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = self._network.heads  # type: ignore[assignment]
-        return heads(images)
 
     def _log_loss(self, loss: float) -> None:
         self._losses.append(loss)
@@ -282,11 +319,16 @@ class _Trainer:
         known = {name: None if math.isnan(score) else score for name, score in dice.items()}
         append_event(self._log_path, {"step": self._step, "dice": known, "mean_dice": round(mean, 5)})
         draw_curves(read_events(self._log_path), self._output / CURVES_NAME)
+        self._validations_since_best += 1
         if self._best_dice is None or mean > self._best_dice:
             self._best_dice, self._best_step = mean, self._step
+            self._validations_since_best = 0
             write_weights(self._average.state, self._output / WEIGHTS_NAME)
 
     def _write_checkpoint(self) -> None:
+        random_states = self._processes.gathered(torch.get_rng_state())
+        if not self._processes.is_main:
+            return
         checkpoint = Checkpoint(
             step=self._step,
             network=self._network.state_dict(),
@@ -297,7 +339,9 @@ class _Trainer:
                 for key, value in self._lr_scheduler.state_dict().items()
                 if isinstance(value, int | float | bool | list)
             },
-            random_state=torch.get_rng_state(),
+            random_state=random_states,
+            gradient_scaler=self._scaler.state_dict(),
+            validations_since_best=self._validations_since_best,
             best_dice=self._best_dice,
             best_step=self._best_step,
             elapsed_s=self._elapsed_s,
@@ -307,29 +351,16 @@ class _Trainer:
         write_checkpoint(checkpoint, self._checkpoint_path)
 
 
-def _check_agreement(bundle: Bundle, manifest: DataManifest) -> None:
-    """Labels and channels go by name: a wrong order trains without an error and is never right.
+class _AllHeads(nn.Module):
+    """A network that gives the logits of all its heads, the main one first."""
 
-    Raises:
-        BundleError: the manifest lacks a channel or a label of the model's, or has a label unknown to it.
-    """
-    source, target = manifest.schema_of_labels, bundle.label_schema
-    try:
-        check_convertible(source=source, target=target)
-    except DataError as error:
-        raise BundleError(f"bundle {bundle.name} and {manifest.name} must agree on labels: {error}") from error
-    offered = {target.accepts.get(label.name, label.name) for label in source.labels}
-    lacking = [label.name for label in target.labels if label.name not in offered]
-    if lacking:
-        raise BundleError(
-            f"bundle {bundle.name} learns {lacking[0]}, which {manifest.name} does not have: both must agree on labels."
-        )
-    wanted = [channel.name for channel in bundle.channels]
-    given = [channel.name for channel in manifest.channels]
-    if not set(wanted) <= set(given):
-        raise BundleError(
-            f"bundle {bundle.name} takes channels {wanted}, {manifest.name} has {given}: both must agree."
-        )
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        heads: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = self.network.heads  # type: ignore[assignment]
+        return heads(images)
 
 
 @contextmanager

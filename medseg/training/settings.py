@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import yaml
 from pydantic import Field
@@ -26,6 +27,12 @@ class TrainingSettings(Settings):
     ema_decay: float = Field(ge=0, lt=1)
     """Share of the running average that each step keeps; 0 validates and keeps the raw weights."""
     gradient_clip_norm: float = Field(gt=0)
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the forward pass (autocast); weights and optimiser stay in float32."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches whose gradients are averaged before the optimiser takes a step."""
+    patience: int | None = Field(default=None, ge=1)
+    """Validations without a better one after which training ends; without it, never before the last step."""
     deep_supervision: bool = False
     """The loss sees the logits of all heads, the main one first, instead of the main one's alone."""
     validate_every: int = Field(ge=1)

@@ -21,7 +21,8 @@ def checkpoint_of(step: int = 3) -> Checkpoint:
         average={key: value.clone() for key, value in network.state_dict().items()},
         optimizer=optimizer.state_dict(),
         lr_scheduler={"last_epoch": step, "base_lrs": [0.1]},
-        random_state=torch.get_rng_state(),
+        random_state=[torch.get_rng_state()],
+        gradient_scaler={},
         best_dice=None,
         best_step=None,
         elapsed_s=1.5,
@@ -39,7 +40,7 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
         assert all(torch.equal(value, getattr(written, key)[name]) for name, value in getattr(read, key).items())
     moments = read.optimizer["state"][0]["exp_avg"], written.optimizer["state"][0]["exp_avg"]
     assert torch.equal(*moments)
-    assert torch.equal(read.random_state, written.random_state)
+    assert torch.equal(read.random_state[0], written.random_state[0])
     plain = ("step", "lr_scheduler", "best_dice", "best_step", "elapsed_s", "fingerprint", "unlogged_losses")
     assert all(getattr(read, name) == getattr(written, name) for name in plain)
 

@@ -258,7 +258,12 @@ def test_a_log_is_valid_json_even_where_a_label_was_not_there(bundle, manifest, 
     labels = [*manifest.model_dump()["labels"], spare]
     wider = DataManifest.from_mapping(manifest.model_dump() | {"labels": labels}, source="test")
     network = {**bundle.config["network_def"], "out_channels": 4}
-    config = {**bundle.config, "labels": [*bundle.config["labels"], spare], "network_def": network}
+    config = {
+        **bundle.config,
+        "label_schema": None,
+        "labels": [*bundle.config["labels"], spare],
+        "network_def": network,
+    }
     short = with_settings(replace(bundle, config=config), ["steps=1"])
     train(short, wider, data_root=training_data, output=tmp_path, device=CPU)
 
@@ -271,7 +276,7 @@ def test_a_log_is_valid_json_even_where_a_label_was_not_there(bundle, manifest, 
 
 def test_labels_or_channels_that_disagree_are_refused(bundle, manifest, training_data, tmp_path):
     def changed(**changes: object) -> Bundle:
-        return replace(bundle, config={**bundle.config, **changes})
+        return replace(bundle, config={**bundle.config, "label_schema": None, **changes})
 
     entries = [dict(entry) for entry in bundle.config["labels"]]
     entries[0]["name"] = "amygdala"
@@ -317,3 +322,33 @@ def test_a_training_runs_on_a_gpu(bundle, manifest, training_data, tmp_path):
         device=torch.device("cuda"),
     )
     assert result.steps == 2
+
+
+def test_accumulated_batches_count_as_one(bundle, manifest, training_data, tmp_path):
+    """Two batches of one scan are averaged to the same gradient, where the loss is a mean over samples."""
+    config = {**bundle.config, "loss": {"_target_": "DiceCELoss", "to_onehot_y": True, "softmax": True}}
+    config["network_def"] = {**config["network_def"], "dropout": 0.0}
+    plain = replace(bundle, config=config)
+    losses = []
+    for name, settings in (("whole", ["batch_size=2"]), ("parts", ["batch_size=1", "accumulate=2"])):
+        recipe = with_settings(plain, [*settings, "steps=10"])
+        train(recipe, manifest, data_root=training_data, output=tmp_path / name, device=CPU)
+        losses.append(next(event["loss"] for event in read_events(tmp_path / name / "log.jsonl") if "loss" in event))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_training_ends_early_when_validation_no_longer_improves(bundle, manifest, training_data, tmp_path):
+    settings = ["steps=40", "validate_every=2", "patience=2", "learning_rate=1e-30"]
+    result = train(with_settings(bundle, settings), manifest, data_root=training_data, output=tmp_path, device=CPU)
+    assert result.steps == result.best_step + 4
+    assert result.steps < 40
+
+
+def test_training_in_bfloat16_learns_like_float32(bundle, manifest, training_data, tmp_path):
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        recipe = with_settings(bundle, [f"precision={precision}"])
+        train(recipe, manifest, data_root=training_data, output=tmp_path / precision, device=CPU)
+        losses.append(next(e["loss"] for e in read_events(tmp_path / precision / "log.jsonl") if "loss" in e))
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
