@@ -11,6 +11,7 @@ from typing import Literal
 import psutil
 import torch
 
+from medseg.bundle.download import large_files
 from medseg.bundle.load import find_bundles, load_bundle
 from medseg.errors import MedsegError
 
@@ -110,6 +111,10 @@ def _models() -> list[Finding]:
             continue
         if bundle.weights_path.is_file():
             findings.append(Finding(name, "well", f"{bundle.weights_path.stat().st_size / 1e6:.1f} MB of weights"))
+        elif not bundle.metadata.get("eval_metrics"):  # a recipe: medseg never brought weights for it
+            source = f"medseg bundle download {name}, " if large_files(folder) else ""
+            fix = f"{source}medseg train {name} …, or --weights FILE"
+            findings.append(Finding(name, "optional", "a recipe without weights", fix))
         else:
             findings.append(Finding(name, "missing", "no weights", f"medseg train {name} …, or install medseg again"))
     return findings

@@ -52,8 +52,8 @@ def test_a_bundle_that_lacks_a_file_is_refused(folder, name):
 
 
 def test_an_overlay_that_is_not_there_is_refused(folder):
-    with pytest.raises(BundleError, match=r"tiny has no configs/evaluate.yaml or .json"):
-        load_bundle(folder, overlays=("evaluate",))
+    with pytest.raises(BundleError, match=r"tiny has no configs/export.yaml or .json"):
+        load_bundle(folder, overlays=("export",))
 
 
 @pytest.mark.parametrize(
