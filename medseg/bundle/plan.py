@@ -7,6 +7,7 @@ Nothing here is learned from data beyond the training split.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
+from math import prod
 from typing import Any
 
 import psutil
@@ -129,15 +130,21 @@ def _within(plan: Plan, divisor: Sequence[int], *, budget_mb: float, network: to
     """The plan with a window that fits into memory: the axis with most steps to spare loses one, again and again."""
     sizes = list(plan.roi_size)
     at_once = plan.batch_size * plan.samples_per_scan
-    while True:
-        cost = network_cost(network, (at_once, plan.network_config["in_channels"], *sizes))
-        voxels = at_once * int(torch.tensor(sizes).prod())
-        is_small = cost.training_mb <= budget_mb and (plan.device == "cuda" or voxels <= CPU_VOXELS)
+    most_voxels = CPU_VOXELS if plan.device == "cpu" else float("inf")
+
+    def shrink() -> bool:
         shrinkable = [axis for axis, (size, step) in enumerate(zip(sizes, divisor, strict=True)) if size > _least(step)]
-        if is_small or not shrinkable:
-            return replace(plan, roi_size=tuple(sizes), training_mb=round(cost.training_mb))
-        largest = max(shrinkable, key=lambda axis: sizes[axis] / divisor[axis])
-        sizes[largest] -= divisor[largest]
+        if shrinkable:
+            largest = max(shrinkable, key=lambda axis: sizes[axis] / divisor[axis])
+            sizes[largest] -= divisor[largest]
+        return bool(shrinkable)
+
+    while at_once * prod(sizes) > most_voxels and shrink():
+        pass
+    training_mb = network_cost(network, (at_once, plan.network_config["in_channels"], *sizes)).training_mb
+    while training_mb > budget_mb and shrink():
+        training_mb = network_cost(network, (at_once, plan.network_config["in_channels"], *sizes)).training_mb
+    return replace(plan, roi_size=tuple(sizes), training_mb=round(training_mb))
 
 
 def _least(step: int) -> int:
