@@ -12,7 +12,7 @@ SCHEMA, AGREEMENT, LABELS, PARTS, WEIGHTS, FORWARD, LICENCE = (
     "labels",
     "preprocessing, inferer and postprocessing can be built",
     "weights fit the network",
-    "network takes the window and gives one channel a label",
+    "network takes the window and gives one channel a label or region",
     "licence",
 )
 
