@@ -72,6 +72,7 @@ def train(
                 "best_step": result.best_step,
                 "elapsed_s": round(result.elapsed_s, 1),
                 "files": [str(path) for path in result.files],
+                "warnings": list(result.warnings),
             }
         )
     elif not options.quiet:
@@ -81,6 +82,8 @@ def train(
         )
         for path in result.files:
             messages.print(f"  {path}", markup=False)
+        for warning in result.warnings:
+            messages.print(f"  warning: {warning}", style="yellow", markup=False)
 
 
 def _device_of_this_process(device: str) -> str:

@@ -5,8 +5,8 @@ In: cases of a manifest and a bundle's preprocessing. Out: batches (B, C, I, J, 
 on with exactly the crops that it would have seen.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,25 +19,9 @@ from medseg.data import DataCase
 from medseg.geometry import Interpolation, geometry_of, resample_onto
 from medseg.inference import preprocess
 from medseg.io import CaseFiles, read_case, read_labels
+from medseg.training.example import Batch, Example
 
-__all__ = ["Batch", "Batches", "Example", "prepare_examples"]
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """One scan on the network's grid, with its reference labels on the same grid."""
-
-    case_id: str
-    image: MetaTensor
-    label: MetaTensor
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Images (B, C, …) float32 and labels (B, 1, …) with whole numbers in float32; a volume's sizes or a slice's."""
-
-    images: torch.Tensor
-    labels: torch.Tensor
+__all__ = ["Batches", "prepare_examples"]
 
 
 def prepare_examples(
@@ -47,9 +31,8 @@ def prepare_examples(
     channel_names: Sequence[str],
     wanted_channels: Sequence[str] | None = None,
     relabel: Callable[[NDArray[Any]], NDArray[np.uint8]] | None = None,
-    on_case: Callable[[], None] = lambda: None,
-) -> list[Example]:
-    """The cases on the network's grid, kept in memory; ``on_case`` is called after each.
+) -> Iterator[Example]:
+    """The cases on the network's grid, one after the other, image and labels on the preprocessing's device.
 
     Labels go onto the grid of the preprocessed image by nearest neighbour: they need no transforms of their own.
 
@@ -58,7 +41,6 @@ def prepare_examples(
         wanted_channels: those that the network takes, in its order; by default all.
         relabel: turns label values of the data set into those of the model.
     """
-    examples = []
     for case in cases:
         file_of = {file.channel: file for file in case.channel_files(channel_names)}
         files = CaseFiles(case.case_id, tuple(file_of[name] for name in wanted_channels or channel_names))
@@ -67,9 +49,7 @@ def prepare_examples(
         if relabel is not None:
             label = MetaTensor(torch.from_numpy(relabel(label.numpy())), affine=label.affine)
         label = resample_onto(label, geometry_of(image), interpolation=Interpolation.NEAREST, outside=0)
-        examples.append(Example(case.case_id, image, label))
-        on_case()
-    return examples
+        yield Example(case.case_id, image, label.to(image.device))
 
 
 class Batches:
@@ -84,6 +64,11 @@ class Batches:
         self._augmentation = augmentation
         self._batch_size = batch_size
         self._seed = seed
+
+    def __copy__(self) -> "Batches":
+        """The same batches, to be drawn in another thread: the scans are shared, the random transforms are not."""
+        augmentation = copy.deepcopy(self._augmentation)
+        return Batches(self._examples, augmentation, batch_size=self._batch_size, seed=self._seed)
 
     def at(self, step: int) -> Batch:
         """The batch of one step, counted from 0. Every example comes up once in each round over the data."""

@@ -1,4 +1,4 @@
-"""The log of a training: one JSON line an event, and a picture of the curves."""
+"""The log of a training: one JSON line an event, the same for TensorBoard where wanted, and a picture of the curves."""
 
 import json
 import math
@@ -8,14 +8,74 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from medseg.atomic import atomic_write
+from medseg.errors import SettingsError
 
-__all__ = ["append_event", "draw_curves", "forget_after", "read_events"]
+__all__ = ["TrainingLog", "draw_curves", "read_events"]
 
 
-def append_event(path: Path, event: dict[str, Any]) -> None:
-    """Add one event to the log."""
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(event) + "\n")
+LOG_NAME = "log.jsonl"
+CURVES_NAME = "curves.png"
+TENSORBOARD_NAME = "tensorboard"
+
+
+class TrainingLog:
+    """The log of one training, in its folder.
+
+    Args:
+        tensorboard: write the numbers for TensorBoard too.
+    Raises:
+        SettingsError: TensorBoard is wanted and not installed.
+    """
+
+    def __init__(self, folder: Path, *, tensorboard: bool = False) -> None:
+        self.path = folder / LOG_NAME
+        self.curves_path = folder / CURVES_NAME
+        self._board_folder = folder / TENSORBOARD_NAME
+        self._board: Any = None
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter  # an extra
+            except ImportError as error:
+                raise SettingsError(
+                    "tensorboard: true needs a package: pip install 'medseg[tensorboard]', or switch it off."
+                ) from error
+            self._new_board = SummaryWriter
+        self._has_board = tensorboard
+
+    def start(self) -> None:
+        """Begin anew; a training that was killed before its first checkpoint may have left a log."""
+        self.path.unlink(missing_ok=True)
+        self._open_board(0)
+
+    def resume(self, step: int) -> None:
+        """Drop what was logged after the checkpoint that a resumed training goes on from: it will happen again."""
+        kept = [event for event in read_events(self.path) if event["step"] <= step]
+        with atomic_write(self.path, overwrite=True) as temporary:
+            temporary.write_text("".join(json.dumps(event) + "\n" for event in kept), encoding="utf-8")
+        self._open_board(step)
+
+    def add(self, event: dict[str, Any]) -> None:
+        """Add one event: its ``step``, and what happened then."""
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(event) + "\n")
+        if self._board is not None:
+            for name, value in _numbers(event).items():
+                self._board.add_scalar(name, value, event["step"])
+            self._board.flush()
+
+    def draw(self) -> None:
+        """Draw the curves as they are by now."""
+        draw_curves(read_events(self.path), self.curves_path)
+
+    def _open_board(self, step: int) -> None:
+        if self._has_board:
+            self._board = self._new_board(self._board_folder, purge_step=step + 1)
+
+
+def _numbers(event: dict[str, Any]) -> dict[str, float]:
+    """The numbers of an event under TensorBoard's names; a label that was nowhere has none."""
+    dice = {f"dice/{name}": value for name, value in event.get("dice", {}).items() if value is not None}
+    return dice | {name: event[name] for name in ("loss", "learning_rate", "mean_dice") if name in event}
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
@@ -27,13 +87,6 @@ def read_events(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return events
-
-
-def forget_after(path: Path, step: int) -> None:
-    """Drop what was logged after the checkpoint that a resumed training goes on from: it will happen again."""
-    kept = [event for event in read_events(path) if event["step"] <= step]
-    with atomic_write(path, overwrite=True) as temporary:
-        temporary.write_text("".join(json.dumps(event) + "\n" for event in kept), encoding="utf-8")
 
 
 def draw_curves(events: list[dict[str, Any]], path: Path) -> None:

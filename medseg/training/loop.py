@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,10 +24,13 @@ from medseg.errors import BundleError, OutputError, RunError
 from medseg.training.agreement import check_agreement
 from medseg.training.average import WeightAverage
 from medseg.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint, write_weights
-from medseg.training.dataset import Batch, Batches, Example, prepare_examples
+from medseg.training.dataset import Batches, prepare_examples
 from medseg.training.distributed import World, world
-from medseg.training.history import append_event, draw_curves, forget_after, read_events
+from medseg.training.example import Batch
+from medseg.training.history import TrainingLog
+from medseg.training.prefetch import Prefetcher
 from medseg.training.settings import TrainingSettings
+from medseg.training.store import ExampleStore, default_budget
 from medseg.training.validation import mean_of, validation_dice
 
 __all__ = ["Progress", "TrainingResult", "train"]
@@ -40,8 +43,13 @@ LOG_EVERY = 10
 
 WEIGHTS_NAME = "model.safetensors"
 CHECKPOINT_NAME = "checkpoint.pt"
-LOG_NAME = "log.jsonl"
-CURVES_NAME = "curves.png"
+CACHE_NAME = "cache"
+
+DATA_BOUND_AFTER = 50
+"""Steps after which it is judged whether learning waits for data: the first ones are slow for other reasons."""
+
+DATA_BOUND_FROM = 0.3
+"""Share of the time from which waiting is worth a warning."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ class TrainingResult:
     best_step: int
     elapsed_s: float
     files: tuple[Path, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def train(  # noqa: PLR0913  what is trained on what, from where to where, on which device, and who watches
@@ -90,12 +99,12 @@ def train(  # noqa: PLR0913  what is trained on what, from where to where, on wh
     settings = TrainingSettings.from_mapping(parse_settings(bundle, "training"), source=f"{bundle.name}: training")
     with world(device) as processes, _deterministic(settings.seed, device):
         trainer = _Trainer(bundle, settings, device=device, output=output, processes=processes)
-        trainer.prepare(manifest, data_root, progress)
-        if resume:
-            trainer.resume()
-        else:
-            trainer.start()
-        return trainer.run(progress)
+        with trainer.prepared(manifest, data_root, progress):
+            if resume:
+                trainer.resume()
+            else:
+                trainer.start()
+            return trainer.run(progress)
 
 
 class _Trainer:
@@ -133,48 +142,58 @@ class _Trainer:
         self._elapsed_s = 0.0
         self._fingerprint = ""
         self._losses: list[float] = []
+        self._log = TrainingLog(output, tensorboard=settings.tensorboard)
+        self._warnings: list[str] = []
 
-    def prepare(self, manifest: DataManifest, data_root: Path, progress: Progress) -> None:
-        """Read and preprocess the training and validation cases."""
+    @contextmanager
+    def prepared(self, manifest: DataManifest, data_root: Path, progress: Progress) -> Iterator[None]:
+        """Read and preprocess the training and validation cases, and have them at hand."""
         relabel = partial(convert_labels, source=manifest.schema_of_labels, target=self._bundle.label_schema)
-        examples: dict[str, list[Example]] = {}
-        for split in ("train", "validation"):
-            cases = manifest.locate(data_root, split=split)
-            done = 0
+        budget = self._settings.cache_gb
+        with ExitStack() as stack:
+            examples: dict[str, ExampleStore] = {}
+            bytes_left = default_budget() // self._processes.size if budget is None else int(budget * 1e9)
+            for split in ("validation", "train"):  # the whole validation split is gone through again and again
+                cases = manifest.locate(data_root, split=split)
+                folder = self._output / f"{CACHE_NAME}_{split}_{self._processes.rank}"
+                store = stack.enter_context(closing(ExampleStore(folder, budget=bytes_left)))
+                prepared = prepare_examples(
+                    cases,
+                    self._preprocessing,
+                    channel_names=[channel.name for channel in manifest.channels],
+                    wanted_channels=[channel.name for channel in self._bundle.channels],
+                    relabel=relabel,
+                )
+                for done, example in enumerate(prepared, start=1):
+                    store.add(example)
+                    progress(f"read {split}", done, len(cases))
+                bytes_left -= store.n_bytes
+                examples[split] = store
+            self._examples, self._validation = examples["train"], examples["validation"]
+            settings = self._settings
+            batches = Batches(self._examples, self._augmentation, batch_size=settings.batch_size, seed=settings.seed)
+            self._batches = Prefetcher(batches, workers=settings.workers)
+            stack.enter_context(self._batches.running())
+            self._fingerprint = self._fingerprint_of(manifest)
+            yield
 
-            def count(stage: str = f"read {split}", total: int = len(cases)) -> None:
-                nonlocal done
-                done += 1
-                progress(stage, done, total)
-
-            examples[split] = prepare_examples(
-                cases,
-                self._preprocessing,
-                channel_names=[channel.name for channel in manifest.channels],
-                wanted_channels=[channel.name for channel in self._bundle.channels],
-                relabel=relabel,
-                on_case=count,
-            )
-        self._validation = examples["validation"]
-        self._batches = Batches(
-            examples["train"],
-            self._augmentation,
-            batch_size=self._settings.batch_size,
-            seed=self._settings.seed,
-        )
+    def _fingerprint_of(self, manifest: DataManifest) -> str:
+        """What decides the outcome; a training goes on only with the same."""
+        recipe = self._bundle.config["training"]
+        decisive = {key: value for key, value in recipe.items() if key not in TrainingSettings.without_effect()}
         start = self._start_path
         started_with = [
-            self._bundle.config,
+            {**self._bundle.config, "training": decisive},
             manifest.splits.model_dump() if manifest.splits else None,
             str(torch.__version__),
             sha256_of(start) if start else None,
         ]
-        self._fingerprint = hashlib.sha256(json.dumps(started_with, default=str).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(started_with, default=str).encode()).hexdigest()
 
     def start(self) -> None:
-        """Begin at step 0; a training that was killed before its first checkpoint may have left a log."""
+        """Begin at step 0."""
         if self._processes.is_main:
-            self._log_path.unlink(missing_ok=True)
+            self._log.start()
         torch.manual_seed(self._settings.seed + self._processes.rank)
         if self._start_path:
             load_weights(self._network, self._start_path)
@@ -205,12 +224,13 @@ class _Trainer:
         self._elapsed_s = checkpoint.elapsed_s
         self._losses = list(checkpoint.unlogged_losses)
         if self._processes.is_main:
-            forget_after(self._log_path, checkpoint.step)
+            self._log.resume(checkpoint.step)
 
     def run(self, progress: Progress) -> TrainingResult:
         """Train to the last step."""
         settings = self._settings
-        began = time.monotonic() - self._elapsed_s
+        first_step, before = self._step, self._elapsed_s
+        began = time.monotonic() - before
         is_over = self._is_over()
         while not is_over:
             loss = self._processes.mean(self._learn())
@@ -219,6 +239,8 @@ class _Trainer:
             is_last = self._step == settings.steps
             if self._processes.is_main:
                 self._log_loss(loss)
+                if self._step - first_step == DATA_BOUND_AFTER:
+                    self._judge_waiting(elapsed_s=self._elapsed_s - before)
                 if self._step % settings.validate_every == 0 or is_last:
                     self._validate(progress)
             is_over = self._processes.agreed(self._is_over())
@@ -226,13 +248,14 @@ class _Trainer:
                 self._write_checkpoint()
             progress("train", self._step, settings.steps)
         if self._processes.is_main:
-            draw_curves(read_events(self._log_path), self._output / CURVES_NAME)
+            self._log.draw()
         return TrainingResult(
             steps=self._step,
             best_dice=self._best_dice if self._best_dice is not None else math.nan,
             best_step=self._best_step if self._best_step is not None else self._step,
             elapsed_s=self._elapsed_s,
-            files=tuple(self._output / name for name in (WEIGHTS_NAME, CHECKPOINT_NAME, LOG_NAME, CURVES_NAME)),
+            files=(self._output / WEIGHTS_NAME, self._checkpoint_path, self._log.path, self._log.curves_path),
+            warnings=tuple(self._warnings),
         )
 
     @property
@@ -249,10 +272,6 @@ class _Trainer:
     @property
     def _checkpoint_path(self) -> Path:
         return self._output / CHECKPOINT_NAME
-
-    @property
-    def _log_path(self) -> Path:
-        return self._output / LOG_NAME
 
     def _is_over(self) -> bool:
         patience = self._settings.patience
@@ -298,8 +317,23 @@ class _Trainer:
                 "learning_rate": self._lr_scheduler.get_last_lr()[0],
                 "elapsed_s": round(self._elapsed_s, 1),
             }
-            append_event(self._log_path, event)
+            self._log.add(event)
             self._losses = []
+
+    def _judge_waiting(self, *, elapsed_s: float) -> None:
+        """Warn where the network waits for its batches more than it learns."""
+        share, workers = self._batches.waited_s / elapsed_s, self._settings.workers
+        if share < DATA_BOUND_FROM:
+            return
+        advice = [f"--set workers={max(2, 2 * workers)} makes batches ahead in threads"]
+        if self._examples.n_in_files:
+            advice.append(
+                f"--set cache_gb=… keeps more than {len(self._examples) - self._examples.n_in_files} of "
+                f"{len(self._examples)} scans in memory"
+            )
+        warning = f"learning waits for data {share:.0%} of the time: {'; '.join(advice)}."
+        self._warnings.append(warning)
+        self._log.add({"step": self._step, "warning": warning})
 
     def _validate(self, progress: Progress) -> None:
         if not self._validation:  # nothing to choose by: the last average is kept
@@ -317,8 +351,8 @@ class _Trainer:
             )
         mean = mean_of(dice)
         known = {name: None if math.isnan(score) else score for name, score in dice.items()}
-        append_event(self._log_path, {"step": self._step, "dice": known, "mean_dice": round(mean, 5)})
-        draw_curves(read_events(self._log_path), self._output / CURVES_NAME)
+        self._log.add({"step": self._step, "dice": known, "mean_dice": round(mean, 5)})
+        self._log.draw()
         self._validations_since_best += 1
         if self._best_dice is None or mean > self._best_dice:
             self._best_dice, self._best_step = mean, self._step

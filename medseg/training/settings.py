@@ -37,6 +37,17 @@ class TrainingSettings(Settings):
     """The loss sees the logits of all heads, the main one first, instead of the main one's alone."""
     validate_every: int = Field(ge=1)
     checkpoint_every: int = Field(ge=1)
+    workers: int = Field(default=0, ge=0)
+    """Threads that make the next batches while the network learns."""
+    cache_gb: float | None = Field(default=None, ge=0)
+    """Memory for prepared scans, in 10⁹ bytes; by default half of what is free. The others wait in files."""
+    tensorboard: bool = False
+    """Write the log for TensorBoard too, into the folder ``tensorboard``."""
+
+    @classmethod
+    def without_effect(cls) -> frozenset[str]:
+        """Settings that change how fast training is, and not what comes out."""
+        return frozenset({"workers", "cache_gb", "tensorboard"})
 
 
 def with_settings(bundle: Bundle, overrides: Sequence[str]) -> Bundle:

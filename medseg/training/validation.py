@@ -9,7 +9,7 @@ from torch import nn
 
 from medseg.data import LabelSchema
 from medseg.inference import predict_logits
-from medseg.training.dataset import Example
+from medseg.training.example import Example
 
 __all__ = ["mean_of", "validation_dice"]
 

@@ -2,12 +2,15 @@
 
 import math
 
-from medseg.training.history import append_event, draw_curves, forget_after, read_events
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from medseg.training.history import TrainingLog, draw_curves, read_events
 
 
 def test_events_come_back_in_their_order(tmp_path):
+    log = TrainingLog(tmp_path)
     for step in (10, 20):
-        append_event(tmp_path / "log.jsonl", {"step": step, "loss": 1 / step})
+        log.add({"step": step, "loss": 1 / step})
     assert read_events(tmp_path / "log.jsonl") == [{"step": 10, "loss": 0.1}, {"step": 20, "loss": 0.05}]
 
 
@@ -22,14 +25,36 @@ def test_a_last_line_that_was_cut_short_is_left_out(tmp_path):
 
 
 def test_what_came_after_the_checkpoint_is_forgotten(tmp_path):
-    path = tmp_path / "log.jsonl"
+    log = TrainingLog(tmp_path)
+    log.start()
     for step in (10, 20, 30):
-        append_event(path, {"step": step})
-    with path.open("a") as stream:
+        log.add({"step": step})
+    with log.path.open("a") as stream:
         stream.write('{"step": 4')
-    forget_after(path, 20)
-    append_event(path, {"step": 30, "again": True})
-    assert read_events(path) == [{"step": 10}, {"step": 20}, {"step": 30, "again": True}]
+    log = TrainingLog(tmp_path)
+    log.resume(20)
+    log.add({"step": 30, "again": True})
+    assert read_events(log.path) == [{"step": 10}, {"step": 20}, {"step": 30, "again": True}]
+
+
+def test_a_new_training_forgets_the_log_of_one_that_left_no_checkpoint(tmp_path):
+    log = TrainingLog(tmp_path)
+    log.add({"step": 10})
+    log.start()
+    assert read_events(log.path) == []
+
+
+def test_tensorboard_shows_each_step_once_after_a_resumption(tmp_path):
+    log = TrainingLog(tmp_path, tensorboard=True)
+    log.start()
+    for step in (10, 20, 30):
+        log.add({"step": step, "loss": float(step), "dice": {"a": 0.5, "b": None}, "mean_dice": 0.5})
+    log = TrainingLog(tmp_path, tensorboard=True)
+    log.resume(20)
+    log.add({"step": 30, "loss": 99.0})
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert sorted(board.Tags()["scalars"]) == ["dice/a", "loss", "mean_dice"]
+    assert [(event.step, event.value) for event in board.Scalars("loss")] == [(10, 10.0), (20, 20.0), (30, 99.0)]
 
 
 def test_curves_are_drawn_from_any_part_of_a_log(tmp_path):

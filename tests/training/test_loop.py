@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from medseg.errors import BundleError, DataError, OutputError, RunError
 from medseg.networks.dformer import DFormerConfig
 from medseg.training import TrainingResult, train, with_settings
 from medseg.training.checkpoint import read_checkpoint
+from medseg.training.dataset import Batches
 from medseg.training.history import read_events
 
 CPU = torch.device("cpu")
@@ -352,3 +354,44 @@ def test_training_in_bfloat16_learns_like_float32(bundle, manifest, training_dat
         losses.append(next(e["loss"] for e in read_events(tmp_path / precision / "log.jsonl") if "loss" in e))
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+@pytest.mark.parametrize("setting", ["workers=2", "cache_gb=0", "cache_gb=0.00003", "tensorboard=true"])
+def test_how_data_are_kept_and_shown_does_not_change_the_training(
+    setting, undisturbed, bundle, manifest, training_data, tmp_path
+):
+    train(with_settings(bundle, [setting]), manifest, data_root=training_data, output=tmp_path, device=CPU)
+    assert not list(tmp_path.glob("cache*"))
+    assert (tmp_path / "tensorboard").is_dir() == setting.startswith("tensorboard")
+    for part in ("network", "average"):
+        found, expected = (
+            getattr(read_checkpoint(folder / "checkpoint.pt"), part) for folder in (tmp_path, undisturbed[0])
+        )
+        assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert log_without_times(tmp_path) == log_without_times(undisturbed[0])
+
+
+def test_a_training_may_go_on_with_another_number_of_threads(undisturbed, bundle, manifest, training_data, tmp_path):
+    with pytest.raises(StoppedError):
+        train(bundle, manifest, data_root=training_data, output=tmp_path, device=CPU, progress=interrupt_at(9))
+    threaded = with_settings(bundle, ["workers=2"])
+    train(threaded, manifest, data_root=training_data, output=tmp_path, device=CPU, resume=True)
+    assert_same_training(tmp_path, undisturbed[0])
+
+
+def test_a_training_that_waits_for_its_data_says_what_to_do(bundle, manifest, training_data, tmp_path, monkeypatch):
+    draw = Batches.at
+
+    def slowly(self: Batches, step: int):
+        time.sleep(0.1)
+        return draw(self, step)
+
+    monkeypatch.setattr(Batches, "at", slowly)
+    monkeypatch.setattr("medseg.training.loop.DATA_BOUND_AFTER", 5)
+    poor = with_settings(bundle, ["cache_gb=0"])
+    result = train(poor, manifest, data_root=training_data, output=tmp_path, device=CPU)
+    (warning,) = result.warnings
+    assert warning.startswith("learning waits for data ")
+    assert "--set workers=2" in warning
+    assert "--set cache_gb" in warning
+    assert [event["step"] for event in read_events(tmp_path / "log.jsonl") if "warning" in event] == [5]

@@ -9,7 +9,7 @@ from monai.inferers import SimpleInferer
 from torch import nn
 
 from medseg.data import LabelSchema, load_schema
-from medseg.training.dataset import Example
+from medseg.training.example import Example
 from medseg.training.validation import mean_of, validation_dice
 
 SCHEMA = LabelSchema.from_mapping(
