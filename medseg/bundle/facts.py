@@ -44,7 +44,7 @@ def _cost(network: nn.Module, bundle: Bundle) -> dict[str, float] | None:
         return None
     cost = network_cost(network, (1, len(bundle.network_channels), *roi_size))
     return {
-        "gflop": round(cost.gflop, 2),
+        "gflop": round(cost.gflop, 4),
         "inference_mb": round(cost.inference_mb, 1),
         "training_mb": round(cost.training_mb, 1),
         "weights_mb": round(cost.weights_mb, 1),

@@ -16,6 +16,7 @@ from medseg import __version__
 from medseg.cli.bundle import bundle_app
 from medseg.cli.console import error_line
 from medseg.cli.context import GlobalOptions
+from medseg.cli.cross_validate import cross_validate
 from medseg.cli.data import data_app
 from medseg.cli.demo import demo
 from medseg.cli.doctor import doctor
@@ -79,6 +80,7 @@ def global_options(
 
 app.command()(segment)
 app.command()(train)
+app.command(name="cross-validate")(cross_validate)
 app.command()(evaluate)
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(data_app, name="data")

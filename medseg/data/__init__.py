@@ -4,6 +4,7 @@ from medseg.data.check import DataCheck, Finding, check_data
 from medseg.data.download import fetch_case
 from medseg.data.fetch import OnBytes, fetch_file
 from medseg.data.fingerprint import Fingerprint, data_fingerprint
+from medseg.data.folds import k_folds
 from medseg.data.label_schema import (
     LabelSchema,
     Region,
@@ -36,6 +37,7 @@ __all__ = [
     "data_fingerprint",
     "fetch_case",
     "fetch_file",
+    "k_folds",
     "load_manifest",
     "load_schema",
     "manifest_names",

@@ -25,11 +25,11 @@ from typing import Any
 
 from medseg import __version__
 from medseg.atomic import atomic_write, check_target
-from medseg.errors import OutputError
+from medseg.errors import DataError, OutputError
 from medseg.evaluation.statistics import BOOTSTRAP_RESAMPLES, BOOTSTRAP_SEED, Summary, summarise
 from medseg.evaluation.surface import HD95_DEFINITION, NSD_DEFINITION
 
-__all__ = ["Evaluation", "LabelScore", "Outcome", "check_targets", "write_evaluation"]
+__all__ = ["Evaluation", "LabelScore", "Outcome", "check_targets", "read_evaluation", "write_evaluation"]
 
 PER_CASE_FILE = "per_case.csv"
 SUMMARY_FILE = "summary.json"
@@ -117,11 +117,15 @@ class Evaluation:
 
     def over_labels(self, metric: str) -> Summary:
         """The summary over cases of each case's mean over the labels where the metric is defined."""
-        by_case: dict[str, list[LabelScore]] = {}
+        return summarise(list(self.by_case(metric).values()))
+
+    def by_case(self, metric: str) -> dict[str, float]:
+        """Each case's mean of one metric over the labels where it is defined; a case with none is left out."""
+        scores_of: dict[str, list[LabelScore]] = {}
         for score in self.scores:
-            by_case.setdefault(score.case_id, []).append(score)
-        values = [_defined(scores, metric) for scores in by_case.values()]
-        return summarise([sum(case) / len(case) for case in values if case])
+            scores_of.setdefault(score.case_id, []).append(score)
+        values = {case_id: _defined(scores, metric) for case_id, scores in scores_of.items()}
+        return {case_id: sum(case) / len(case) for case_id, case in values.items() if case}
 
     def summary(self) -> dict[str, Any]:
         """What ``summary.json`` holds: plain values, ready for JSON."""
@@ -187,6 +191,36 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, overwrite: bool) -
         text = json.dumps(evaluation.summary(), indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
     return table, summary
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """The evaluation that ``write_evaluation`` left in a folder.
+
+    Raises:
+        DataError: there is none, or it is not whole.
+    """
+    table, summary = folder / PER_CASE_FILE, folder / SUMMARY_FILE
+    try:
+        tolerance_mm = float(json.loads(summary.read_text(encoding="utf-8"))["tolerance_mm"])
+        with table.open(newline="", encoding="utf-8") as file:
+            scores = tuple(_score_of(row) for row in csv.DictReader(file))
+    except OSError as error:
+        raise DataError(f"{folder} holds no evaluation ({error.strerror}): run medseg evaluate first.") from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(f"the evaluation in {folder} cannot be read ({error}): evaluate again.") from error
+    return Evaluation(scores=scores, tolerance_mm=tolerance_mm)
+
+
+def _score_of(row: dict[str, str]) -> LabelScore:
+    return LabelScore(
+        case_id=row["case_id"],
+        index=int(row["index"]),
+        name=row["label"],
+        outcome=Outcome(row["outcome"]),
+        volume_reference_ml=float(row["volume_reference_ml"]),
+        volume_prediction_ml=float(row["volume_prediction_ml"]),
+        **{metric: float(row[metric]) if row[metric] else None for metric in QUALITY_METRICS},
+    )
 
 
 def _write_table(evaluation: Evaluation, path: Path) -> None:

@@ -1,5 +1,6 @@
 """Training: cases of a manifest → weights for a bundle."""
 
+from medseg.training.cross_validation import Candidate, CrossValidation, cross_validate
 from medseg.training.loop import Progress, TrainingResult, train
 from medseg.training.losses import BoundaryWeightedLoss
 from medseg.training.run_bundle import train_bundle
@@ -7,9 +8,12 @@ from medseg.training.settings import TrainingSettings, with_settings
 
 __all__ = [
     "BoundaryWeightedLoss",
+    "Candidate",
+    "CrossValidation",
     "Progress",
     "TrainingResult",
     "TrainingSettings",
+    "cross_validate",
     "train",
     "train_bundle",
     "with_settings",
