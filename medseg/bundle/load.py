@@ -6,7 +6,7 @@ demand by MONAI's ``ConfigParser``, so that medseg and MONAI's own tools run the
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,6 +126,10 @@ class Bundle:
             raise BundleError(f"bundle {self.name} has no {key!r} in its configuration: it is needed for this command.")
         return self.config[key]
 
+    def with_config(self, **entries: Any) -> "Bundle":
+        """The bundle with these values of its configuration instead."""
+        return replace(self, config={**self.config, **entries})
+
     def parser(self, *, device: torch.device | None = None) -> ConfigParser:
         """A fresh parser over the configuration; each part is built once per parser.
 
@@ -207,8 +211,10 @@ def _from_elsewhere(bundle: Bundle) -> Bundle:
     return bundle
 
 
-def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
+def load_weights(network: nn.Module, path: str | Path, *, left_out: Collection[str] = ()) -> nn.Module:
     """The network with the trained weights in a file; every parameter must be there, and no other.
+
+    Parameters in ``left_out`` keep the values they have, and must not be in the file.
 
     Files of PyTorch are read without running anything that is in them.
 
@@ -227,7 +233,7 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
         raise BundleError(f"{path.name} cannot be read as safetensors ({error}): fetch the weights again.") from error
     own = {key: value for key, value in network.state_dict().items() if value.is_floating_point()}
     state = {key: value for key, value in state.items() if value.is_floating_point()}
-    missing = sorted(set(own) - set(state))
+    missing = sorted(set(own) - set(state) - set(left_out))
     unexpected = sorted(set(state) - set(own))
     misshapen = sorted(key for key in set(own) & set(state) if own[key].shape != state[key].shape)
     if missing or unexpected or misshapen:

@@ -1,5 +1,6 @@
 """``medseg train``: a bundle's recipe on a manifest's cases → weights, log, curves, checkpoint."""
 
+import math
 import os
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +28,14 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in the output folder.")
     ] = False,
+    pretrain: Annotated[
+        bool,
+        typer.Option(
+            "--pretrain",
+            help="Without labels: learn to restore hidden parts of the scans. Start from the result with "
+            "--set start=OUTPUT/pretrained.safetensors.",
+        ),
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Override a number of the recipe, for example --set steps=200.")
@@ -37,6 +46,7 @@ def train(
     from medseg.bundle import choose_device, load_bundle
     from medseg.data import load_manifest
     from medseg.inference import keep_freed_memory
+    from medseg.training import pretrain as run_pretraining
     from medseg.training import train as run_training
     from medseg.training import with_settings
 
@@ -53,7 +63,7 @@ def train(
                 bars[stage] = progress.add_task(stage, total=total)
             progress.update(bars[stage], completed=done, total=total)
 
-        result = run_training(
+        result = (run_pretraining if pretrain else run_training)(
             recipe,
             manifest,
             data_root=data_root or manifest_folder,
@@ -68,7 +78,7 @@ def train(
         print_json(
             {
                 "steps": result.steps,
-                "best_mean_dice": result.best_dice,
+                "best_mean_dice": None if math.isnan(result.best_dice) else result.best_dice,
                 "best_step": result.best_step,
                 "elapsed_s": round(result.elapsed_s, 1),
                 "files": [str(path) for path in result.files],
@@ -76,10 +86,9 @@ def train(
             }
         )
     elif not options.quiet:
-        messages.print(
-            f"{result.steps} steps in {result.elapsed_s / 60:.1f} min; best validation Dice "
-            f"{result.best_dice:.4f} at step {result.best_step}."
-        )
+        scored = f"; best validation Dice {result.best_dice:.4f} at step {result.best_step}"
+        is_scored = not math.isnan(result.best_dice)  # there were cases to validate on
+        messages.print(f"{result.steps} steps in {result.elapsed_s / 60:.1f} min{scored if is_scored else ''}.")
         for path in result.files:
             messages.print(f"  {path}", markup=False)
         for warning in result.warnings:

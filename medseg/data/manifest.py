@@ -177,16 +177,19 @@ class DataManifest(Settings):
         splits = Splits(**{name: tuple(case_ids) for name, case_ids in drawn.items()})
         return self.model_copy(update={"cases": cases, "splits": splits})
 
-    def locate(self, data_root: Path, *, split: Split) -> list[DataCase]:
+    def locate(self, data_root: Path, *, split: Split, labelled: bool = True) -> list[DataCase]:
         """The cases of one split below ``data_root``, which is the data set's folder or the folder around it.
 
+        Args:
+            labelled: whether the files of labels must be there.
         Raises:
             DataError: the folder is not there, or a file of the split is missing.
         """
         listed = self.on_disk(data_root)
         folder = self._folder_below(data_root)
         cases = [listed.case(folder, case_id) for case_id in getattr(listed.splits, split)]
-        missing = [path for case in cases for path in (*case.images, case.label) if not path.is_file()]
+        needed = [path for case in cases for path in (*case.images, *([case.label] if labelled else []))]
+        missing = [path for path in needed if not path.is_file()]
         if missing:
             raise DataError(
                 f"{len(missing)} files of {self.name} are missing, the first is {missing[0].relative_to(folder)}: "

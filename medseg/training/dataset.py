@@ -31,6 +31,7 @@ def prepare_examples(
     channel_names: Sequence[str],
     wanted_channels: Sequence[str] | None = None,
     relabel: Callable[[NDArray[Any]], NDArray[np.uint8]] | None = None,
+    labelled: bool = True,
 ) -> Iterator[Example]:
     """The cases on the network's grid, one after the other, image and labels on the preprocessing's device.
 
@@ -40,11 +41,16 @@ def prepare_examples(
         channel_names: the channels of each case, in the order of its files or frames.
         wanted_channels: those that the network takes, in its order; by default all.
         relabel: turns label values of the data set into those of the model.
+        labelled: whether references are read; else all is background.
     """
     for case in cases:
         file_of = {file.channel: file for file in case.channel_files(channel_names)}
         files = CaseFiles(case.case_id, tuple(file_of[name] for name in wanted_channels or channel_names))
         image = preprocess(read_case(files).image, preprocessing)
+        if not labelled:
+            background = torch.zeros((1, *image.shape[1:]), dtype=torch.uint8, device=image.device)
+            yield Example(case.case_id, image, MetaTensor(background, affine=image.affine))
+            continue
         label = read_labels(case.label)
         if relabel is not None:
             label = MetaTensor(torch.from_numpy(relabel(label.numpy())), affine=label.affine)

@@ -27,6 +27,7 @@ from medseg.training.checkpoint import Checkpoint, read_checkpoint, write_checkp
 from medseg.training.dataset import Batches, prepare_examples
 from medseg.training.distributed import World, world
 from medseg.training.example import Batch
+from medseg.training.heads import left_out_of
 from medseg.training.history import TrainingLog
 from medseg.training.prefetch import Prefetcher
 from medseg.training.settings import TrainingSettings
@@ -154,7 +155,7 @@ class _Trainer:
             examples: dict[str, ExampleStore] = {}
             bytes_left = default_budget() // self._processes.size if budget is None else int(budget * 1e9)
             for split in ("validation", "train"):  # the whole validation split is gone through again and again
-                cases = manifest.locate(data_root, split=split)
+                cases = manifest.locate(data_root, split=split, labelled=self._settings.labelled)
                 folder = self._output / f"{CACHE_NAME}_{split}_{self._processes.rank}"
                 store = stack.enter_context(closing(ExampleStore(folder, budget=bytes_left)))
                 prepared = prepare_examples(
@@ -163,6 +164,7 @@ class _Trainer:
                     channel_names=[channel.name for channel in manifest.channels],
                     wanted_channels=[channel.name for channel in self._bundle.channels],
                     relabel=relabel,
+                    labelled=self._settings.labelled,
                 )
                 for done, example in enumerate(prepared, start=1):
                     store.add(example)
@@ -196,7 +198,7 @@ class _Trainer:
             self._log.start()
         torch.manual_seed(self._settings.seed + self._processes.rank)
         if self._start_path:
-            load_weights(self._network, self._start_path)
+            load_weights(self._network, self._start_path, left_out=left_out_of(self._start_path))
             self._average = WeightAverage(self._network, decay=self._settings.ema_decay)
 
     def resume(self) -> None:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["BoundaryWeightedLoss"]
+__all__ = ["BoundaryWeightedLoss", "MaskedReconstructionLoss"]
 
 WINDOW: Final = 31
 """Side of the neighbourhood in which a pixel's surroundings are averaged (released code)."""
@@ -67,3 +67,21 @@ class BoundaryWeightedLoss(nn.Module):
         both = (weight * probability * mask).sum(dim=(2, 3))
         either = (weight * (probability + mask)).sum(dim=(2, 3)) - both
         return (entropy + 1 - (both + 1) / (either + 1)).mean()
+
+
+class MaskedReconstructionLoss(nn.Module):
+    """Mean absolute difference over the hidden voxels (Xie et al., SimMIM, arXiv:2111.09886, equation 2).
+
+    In: predictions (B, C, *S), and (B, C + 1, *S): the whole images, and a mask that is 1 where they were hidden.
+    """
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """The loss.
+
+        Raises:
+            ValueError: the shapes are not those named above.
+        """
+        images, mask = targets[:, :-1], targets[:, -1:]
+        if predictions.shape != images.shape:
+            raise ValueError(f"predictions have shape {tuple(predictions.shape)}, images {tuple(images.shape)}")
+        return ((predictions - images).abs() * mask).sum() / (mask.sum() * images.shape[1]).clamp(min=1)

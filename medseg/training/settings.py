@@ -1,7 +1,6 @@
 """The numbers of one training, from the ``training`` section of a bundle's ``train.yaml``."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 import yaml
@@ -33,6 +32,8 @@ class TrainingSettings(Settings):
     """Batches whose gradients are averaged before the optimiser takes a step."""
     patience: int | None = Field(default=None, ge=1)
     """Validations without a better one after which training ends; without it, never before the last step."""
+    labelled: bool = True
+    """Whether references are read; a network that learns to restore hidden parts of its input needs none."""
     deep_supervision: bool = False
     """The loss sees the logits of all heads, the main one first, instead of the main one's alone."""
     validate_every: int = Field(ge=1)
@@ -67,4 +68,4 @@ def with_settings(bundle: Bundle, overrides: Sequence[str]) -> Bundle:
         changed.add(key)
     # The checked value, not the written one: to YAML, 1e-4 is a text.
     section |= TrainingSettings.from_mapping(section, source="--set").model_dump(include=changed)
-    return replace(bundle, config={**bundle.config, "training": section})
+    return bundle.with_config(training=section)
