@@ -1,6 +1,7 @@
 """Inference: image → windows → network → logits → labels on the scan's own grid."""
 
 from medseg.inference.memory import keep_freed_memory
+from medseg.inference.mirror import MirrorInferer
 from medseg.inference.predict import predict_logits, preprocess
 from medseg.inference.restore import RestoreLabelsd, restore_labels, restore_regions, scan_geometry
 from medseg.inference.segmenter import Segmenter, Stages, label_postprocessing, region_threshold
@@ -8,6 +9,7 @@ from medseg.inference.slices import SliceBySliceInferer
 from medseg.inference.windows import count_windows, window_starts
 
 __all__ = [
+    "MirrorInferer",
     "RestoreLabelsd",
     "Segmenter",
     "SliceBySliceInferer",

@@ -17,6 +17,7 @@ from torch import nn
 
 from medseg.errors import ImageError
 from medseg.geometry import Geometry, geometry_of
+from medseg.inference.mirror import MirrorInferer
 from medseg.inference.predict import predict_logits, preprocess
 from medseg.inference.restore import RestoreLabelsd, restore_labels, restore_regions
 from medseg.inference.slices import SliceBySliceInferer
@@ -130,6 +131,9 @@ def _count_windows(inferer: Inferer, sizes: Sequence[int]) -> int | None:
 
     A slice of MONAI's own inferer is a window of one voxel, and 0 or less means the whole axis.
     """
+    if isinstance(inferer, MirrorInferer):
+        inner = _count_windows(inferer.inferer, sizes)
+        return None if inner is None else inferer.n_passes * inner
     if isinstance(inferer, SliceBySliceInferer):
         return inferer.count_windows(sizes)
     if not isinstance(inferer, SlidingWindowInferer):
