@@ -1,14 +1,18 @@
 """From a bundle to a ``Segmenter``: its parts built on one device, its weights loaded, its road checked."""
 
+import hashlib
+import json
+
 import torch
 from monai.bundle import ConfigParser
 from monai.transforms import Compose
 from torch import nn
 
+from medseg import __version__
 from medseg.bundle.download import large_files
-from medseg.bundle.load import Bundle, load_weights
+from medseg.bundle.load import Bundle, load_weights, sha256_of
 from medseg.errors import BundleError, SettingsError
-from medseg.inference import Segmenter, label_postprocessing, region_threshold
+from medseg.inference import Segmenter, WindowRuntime, check_runtime, label_postprocessing, region_threshold
 
 __all__ = ["build_network", "build_segmenter", "build_steps", "choose_device"]
 
@@ -66,21 +70,33 @@ def build_steps(bundle: Bundle, part: str, parser: ConfigParser) -> Compose:
     return steps
 
 
-def build_segmenter(bundle: Bundle, *, device: torch.device) -> Segmenter:
+def build_segmenter(bundle: Bundle, *, device: torch.device, runtime: str = "torch") -> Segmenter:
     """The bundle, ready to segment on one device.
 
+    Args:
+        runtime: what computes the windows, see ``medseg.inference.RUNTIMES``.
     Raises:
+        SettingsError: the runtime is unknown, not installed, or does not compute on this device.
         BundleError: a part is missing or cannot be built, or the weights are missing or do not fit.
     """
+    check_runtime(runtime, device=device)
     parser = bundle.parser(device=device)
     postprocessing = build_steps(bundle, "postprocessing", parser) if "postprocessing" in bundle.config else Compose([])
+    network = build_network(bundle, device=device)
     return Segmenter(
         preprocessing=build_steps(bundle, "preprocessing", parser),
-        network=build_network(bundle, device=device),
+        network=network,
         inferer=bundle.build("inferer", parser),
         postprocessing=label_postprocessing(postprocessing),
         label_table=bundle.label_table,
         channel_names=tuple(channel.name for channel in bundle.channels),
         device=device,
         region_threshold=region_threshold(postprocessing),
+        runtime=WindowRuntime(network, name=runtime, key=_key_of(bundle), device=device),
     )
+
+
+def _key_of(bundle: Bundle) -> str:
+    """A name for the network with its weights, the same wherever both are the same."""
+    parts = [bundle.config.get("network_def"), sha256_of(bundle.weights_path), __version__, str(torch.__version__)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]

@@ -22,11 +22,13 @@ from medseg.errors import CaseError
 from medseg.inference import Segmenter, Stages
 from medseg.io import CaseFiles, FailedCase, Scan, read_case, resolve_cases, write_labels
 from medseg.record import (
+    GoldenWindow,
     InputChannel,
     OutputGrid,
     RunRecord,
     Stopwatch,
     UsedBundle,
+    UsedRuntime,
     process_peak_memory_mb,
     write_record,
 )
@@ -71,9 +73,9 @@ class CaseResult:
 class Runner:
     """A bundle on a device, loaded once and used for every case of a cohort."""
 
-    def __init__(self, bundle: Bundle, *, device: torch.device) -> None:
+    def __init__(self, bundle: Bundle, *, device: torch.device, runtime: str = "torch") -> None:
         self.bundle = bundle
-        self.segmenter: Segmenter = build_segmenter(bundle, device=device)
+        self.segmenter: Segmenter = build_segmenter(bundle, device=device, runtime=runtime)
         self._weights_sha256 = sha256_of(bundle.weights_path)
 
     def run(self, case: CaseFiles, files: OutputPaths, *, overwrite: bool, stages: Stages | None = None) -> CaseResult:
@@ -128,9 +130,25 @@ class Runner:
             output_grid=OutputGrid.of(scan.geometry),
             settings=self._settings(),
             device=str(self.segmenter.device),
+            runtime=self._runtime(),
             stage_s=stage_s,
             process_peak_memory_mb=round(process_peak_memory_mb(), 1),
             warnings=scan.warnings,
+        )
+
+    def _runtime(self) -> UsedRuntime | None:
+        """What computed the windows of the last case."""
+        if self.segmenter.runtime is None:
+            return None
+        choice = self.segmenter.runtime.choice
+        proof = choice.proof
+        return UsedRuntime(
+            name=choice.name,
+            reason=choice.reason,
+            precision=proof.precision if proof else "float32",
+            golden_window=None
+            if proof is None
+            else GoldenWindow(max_difference=proof.max_difference, label_agreement=proof.label_agreement),
         )
 
     def _write_beside(self, scan: Scan, segmentation: Segmentation, files: OutputPaths, *, overwrite: bool) -> None:

@@ -32,27 +32,31 @@ def run_cohort(
     planned: Mapping[str, OutputPaths],
     *,
     device: torch.device,
+    runtime: str,
     overwrite: bool,
     options: GlobalOptions,
 ) -> CohortOutcome:
     """Every case through one loaded model.
 
     Raises:
+        SettingsError: the runtime is not there; no case was run.
         BundleError: the model cannot be loaded; no case was run.
     """
     keep_freed_memory()
     results: list[CaseResult] = []
     failures: list[FailedCase] = []
     exit_code = 0
+    told = None
     with progress_bars(shown=not options.quiet) as progress:
         loading = progress.add_task(f"loading {bundle.name}", total=1)
-        runner = Runner(bundle, device=device)
+        runner = Runner(bundle, device=device, runtime=runtime)
         progress.remove_task(loading)
         every = progress.add_task("cases", total=len(cases))
         for case in cases:
             try:
                 stages = shown_stages(progress, case.case_id)
                 results.append(runner.run(case, planned[case.case_id], overwrite=overwrite, stages=stages))
+                told = _tell_runtime(runner, told, shown=not options.quiet)
             except MedsegError as error:
                 failures.append(FailedCase(case.case_id, str(error)))
                 exit_code = exit_code or error.exit_code
@@ -63,6 +67,18 @@ def run_cohort(
                 exit_code = exit_code or 1
             progress.advance(every)
     return CohortOutcome(tuple(results), tuple(failures), exit_code)
+
+
+def _tell_runtime(runner: Runner, told: str | None, *, shown: bool) -> str | None:
+    """Say once what computed the windows, where it is not simply what was asked for; returns what was said."""
+    choice = runner.segmenter.runtime.choice if runner.segmenter.runtime else None
+    if choice is None or not choice.is_news or not shown:
+        return told
+    precision = f", {choice.proof.precision}" if choice.proof and choice.name != "torch" else ""
+    line = f"computed by {choice.name}{precision}: {choice.reason}"
+    if line != told:
+        messages.print(line, markup=False)
+    return line
 
 
 def shown_stages(progress: Progress, case_id: str) -> Stages:

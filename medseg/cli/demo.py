@@ -90,5 +90,5 @@ def _downloaded_case(output: Path, device: str, options: GlobalOptions) -> None:
         )
     case = CaseFiles(DOWNLOADED_CASE, (ChannelFile(bundle.channels[0].name, image),))
     planned = plan_outputs([case], output, overwrite=True)
-    outcome = run_cohort(bundle, [case], planned, device=chosen, overwrite=True, options=options)
+    outcome = run_cohort(bundle, [case], planned, device=chosen, runtime="torch", overwrite=True, options=options)
     report_outcome(outcome, unresolved=[], options=options)

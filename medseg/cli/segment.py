@@ -35,6 +35,9 @@ def segment(
     bundle: Annotated[str, typer.Option(help="Name or folder of the model; see: medseg bundle list.")],
     output: Annotated[Path, typer.Option(help="A label file (.nii.gz, .nrrd, .seg.nrrd, .mha) or a folder.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    runtime: Annotated[
+        str, typer.Option(help="What computes: auto, torch, openvino or onnx; auto takes the best that is installed.")
+    ] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
     weights: Annotated[
         Path | None, typer.Option(help="Weights that fit the model, in place of its own (.safetensors, .pt, .pth).")
@@ -62,7 +65,7 @@ def segment(
     if not options.quiet:
         _show_channels(cases)
         _show_passed_over(unread_files([given for given in inputs if "=" not in given]))
-    outcome = run_cohort(loaded, cases, planned, device=chosen, overwrite=overwrite, options=options)
+    outcome = run_cohort(loaded, cases, planned, device=chosen, runtime=runtime, overwrite=overwrite, options=options)
     report_outcome(outcome, unresolved=unresolved, options=options)
 
 

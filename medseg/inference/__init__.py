@@ -4,17 +4,23 @@ from medseg.inference.memory import keep_freed_memory
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.predict import predict_logits, preprocess
 from medseg.inference.restore import RestoreLabelsd, restore_labels, restore_regions, scan_geometry
+from medseg.inference.runtime import RUNTIMES, RuntimeChoice, WindowRuntime, check_runtime, installed_runtimes
 from medseg.inference.segmenter import Segmenter, Stages, label_postprocessing, region_threshold
 from medseg.inference.slices import SliceBySliceInferer
 from medseg.inference.windows import count_windows, window_starts
 
 __all__ = [
+    "RUNTIMES",
     "MirrorInferer",
     "RestoreLabelsd",
+    "RuntimeChoice",
     "Segmenter",
     "SliceBySliceInferer",
     "Stages",
+    "WindowRuntime",
+    "check_runtime",
     "count_windows",
+    "installed_runtimes",
     "keep_freed_memory",
     "label_postprocessing",
     "predict_logits",

@@ -20,6 +20,7 @@ from medseg.geometry import Geometry, geometry_of
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.predict import predict_logits, preprocess
 from medseg.inference.restore import RestoreLabelsd, restore_labels, restore_regions
+from medseg.inference.runtime import WindowRuntime
 from medseg.inference.slices import SliceBySliceInferer
 from medseg.inference.windows import count_windows
 from medseg.labels import LabelTable
@@ -56,6 +57,8 @@ class Segmenter:
     channel_names: tuple[str, ...]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     region_threshold: float | None = None
+    runtime: WindowRuntime | None = None
+    """What computes the windows; without it the network itself."""
 
     def __call__(self, image: MetaTensor, *, stages: Stages | None = None) -> Segmentation:
         """The labels of an image (C, I, J, K) float32 as read, on the image's own grid.
@@ -69,7 +72,8 @@ class Segmenter:
         scan = geometry_of(image)
         with stages.timed("preprocess"):
             prepared = preprocess(image.to(self.device), self.preprocessing)
-        with stages.timed("infer"), _watched(self.network, self.inferer, prepared, stages) as network:
+        network = self._network_for(prepared, stages)
+        with stages.timed("infer"), _watched(network, self.inferer, prepared, stages):
             logits = predict_logits(prepared, network, self.inferer)
         with stages.timed("restore"):
             restored = self._restored(logits, scan)
@@ -83,6 +87,14 @@ class Segmenter:
             )
         array = cleaned[0].cpu().numpy().astype(np.uint8)
         return Segmentation(labels=array, geometry=scan, label_table=self.label_table)
+
+    def _network_for(self, image: MetaTensor, stages: Stages) -> nn.Module:
+        """The network in the runtime that suits the preprocessed image."""
+        if self.runtime is None:
+            return self.network
+        n_windows = _count_windows(self.inferer, image.shape[1:])
+        with stages.timed("compile"):
+            return self.runtime.network_for(self.inferer, image.shape, n_windows=n_windows)
 
     def _restored(self, logits: MetaTensor, scan: Geometry) -> torch.Tensor:
         """Labels (1, I, J, K), or regions (L, I, J, K)."""
@@ -146,11 +158,11 @@ def _count_windows(inferer: Inferer, sizes: Sequence[int]) -> int | None:
 
 
 @contextmanager
-def _watched(network: nn.Module, inferer: Inferer, image: MetaTensor, stages: Stages) -> Iterator[nn.Module]:
-    """The network, telling ``stages`` of every window that passes through it."""
+def _watched(network: nn.Module, inferer: Inferer, image: MetaTensor, stages: Stages) -> Iterator[None]:
+    """While this lasts, ``stages`` hears of every window that passes through the network."""
     total = _count_windows(inferer, image.shape[1:])
     if total is None:
-        yield network
+        yield
         return
     done = 0
 
@@ -161,6 +173,6 @@ def _watched(network: nn.Module, inferer: Inferer, image: MetaTensor, stages: St
 
     handle = network.register_forward_pre_hook(count)
     try:
-        yield network
+        yield
     finally:
         handle.remove()

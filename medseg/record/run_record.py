@@ -23,13 +23,23 @@ from medseg.geometry import Geometry
 from medseg.record.redaction import PathRedactor
 from medseg.settings import Settings
 
-__all__ = ["InputChannel", "Machine", "OutputGrid", "RunRecord", "UsedBundle", "package_versions", "write_record"]
+__all__ = [
+    "GoldenWindow",
+    "InputChannel",
+    "Machine",
+    "OutputGrid",
+    "RunRecord",
+    "UsedBundle",
+    "UsedRuntime",
+    "package_versions",
+    "write_record",
+]
 
 SCHEMA_VERSION: Final = 1
 """Raised whenever a key of the record changes its name or meaning."""
 
-RECORDED_PACKAGES = ("torch", "monai", "numpy", "nibabel", "SimpleITK")
-"""The packages that can change a result: tensors and kernels, transforms, arrays, readers."""
+RECORDED_PACKAGES = ("torch", "monai", "numpy", "nibabel", "SimpleITK", "openvino", "onnxruntime")
+"""The packages that can change a result: tensors and kernels, transforms, arrays, readers, runtimes."""
 
 NO_FOLDER = r"^[^/\\]+$"
 
@@ -98,6 +108,22 @@ class Machine(Settings):
         )
 
 
+class GoldenWindow(Settings):
+    """How a compiled network agreed with plain torch on the window that proves it."""
+
+    max_difference: float = Field(ge=0)
+    label_agreement: float = Field(ge=0, le=1)
+
+
+class UsedRuntime(Settings):
+    """What computed the windows, in which precision, and why it was chosen."""
+
+    name: str
+    reason: str
+    precision: str
+    golden_window: GoldenWindow | None = None
+
+
 def package_versions() -> dict[str, str]:
     """The versions of medseg, Python and the packages that can change a result; absent ones are left out."""
     versions = {"medseg": __version__, "python": platform.python_version()}
@@ -126,6 +152,7 @@ class RunRecord(Settings):
     output_grid: OutputGrid
     settings: PlainValues = Field(default_factory=dict)
     device: str
+    runtime: UsedRuntime | None = None
     stage_s: dict[str, Seconds] = Field(default_factory=dict)
     process_peak_memory_mb: Seconds | None = None
     warnings: tuple[str, ...] = ()

@@ -228,3 +228,28 @@ def test_a_kill_in_the_middle_leaves_complete_files_only(tiny_bundle, write_scan
     for path in finished:
         assert nib.load(path).get_fdata().shape == (40, 40, 40)
         json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text())
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnx"])
+def test_every_runtime_gives_the_labels_of_torch(runtime, medseg_command, tiny_bundle, scan, tmp_path, monkeypatch):
+    pytest.importorskip({"openvino": "openvino", "onnx": "onnxruntime"}[runtime])
+    monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path / "cache"))
+    labels, used = {}, {}
+    for name in ("torch", runtime):
+        output = tmp_path / name / "scan.nii.gz"
+        output.parent.mkdir()
+        outcome = medseg_command("segment", scan, "--bundle", tiny_bundle, "--output", output, "--runtime", name)
+        assert outcome.exit_code == 0, outcome.err
+        labels[name] = np.asarray(nib.load(output).dataobj)
+        used[name] = json.loads(output.with_name("scan.json").read_text())["runtime"]
+    assert {name: one["name"] for name, one in used.items()} == {"torch": "torch", runtime: runtime}
+    assert used["torch"]["golden_window"] is None
+    assert used[runtime]["golden_window"]["label_agreement"] >= 0.995
+    assert (labels["torch"] == labels[runtime]).mean() > 0.999
+    assert list((tmp_path / "cache" / "runtime").iterdir())
+
+
+def test_an_unknown_runtime_is_refused_in_one_line(medseg_command, tiny_bundle, scan, tmp_path):
+    outcome = medseg_command("segment", scan, "--bundle", tiny_bundle, "--output", tmp_path, "--runtime", "caffe")
+    assert outcome.exit_code == 2
+    assert "runtime 'caffe' is unknown: expected one of auto, torch, openvino, onnx" in " ".join(outcome.err.split())

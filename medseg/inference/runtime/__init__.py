@@ -1,0 +1,15 @@
+"""Runtimes: what computes the windows, chosen by name, and proved against plain torch before it is used."""
+
+from medseg.inference.runtime.choose import RUNTIMES, WindowRuntime, check_runtime, installed_runtimes
+from medseg.inference.runtime.compiled import CompiledNetwork
+from medseg.inference.runtime.proof import Proof, RuntimeChoice
+
+__all__ = [
+    "RUNTIMES",
+    "CompiledNetwork",
+    "Proof",
+    "RuntimeChoice",
+    "WindowRuntime",
+    "check_runtime",
+    "installed_runtimes",
+]

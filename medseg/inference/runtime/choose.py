@@ -1,0 +1,176 @@
+"""Which runtime computes the windows: the one asked for, or the best that is installed and worth compiling for.
+
+In: a torch network, its inferer, and the size of a volume. Out: the network or a compiled one, and the reason.
+"""
+
+import importlib.util
+import os
+from collections.abc import Callable, Sequence
+from math import prod
+from pathlib import Path
+from typing import Final, Literal, TypeAlias, get_args
+
+import torch
+from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
+from torch import nn
+
+from medseg.errors import RunError, SettingsError
+from medseg.inference.mirror import MirrorInferer
+from medseg.inference.runtime.onnx import compile_onnx
+from medseg.inference.runtime.openvino import compile_openvino
+from medseg.inference.runtime.proof import Proof, RuntimeChoice, prove
+from medseg.inference.slices import SliceBySliceInferer
+
+__all__ = ["RUNTIMES", "RuntimeName", "WindowRuntime", "check_runtime", "installed_runtimes", "runtime_cache"]
+
+RuntimeName: TypeAlias = Literal["auto", "torch", "openvino", "onnx"]
+
+RUNTIMES: Final[tuple[str, ...]] = get_args(RuntimeName)
+
+COMPILERS: Final[dict[str, Callable[..., tuple[nn.Module, str]]]] = {
+    "openvino": compile_openvino,
+    "onnx": compile_onnx,
+}
+
+PACKAGES: Final = {"openvino": ("openvino",), "onnx": ("onnxruntime", "onnxscript")}
+
+INSTALL: Final = {
+    "openvino": "pip install 'medseg[openvino]'",
+    "onnx": "pip install onnxruntime onnxscript",
+}
+
+WORTH_COMPILING: Final = 4_000_000
+"""Voxels in windows from which ``auto`` compiles: 16 windows of 64³. A conversion takes some 20 s, once."""
+
+
+def installed_runtimes() -> tuple[str, ...]:
+    """The runtimes that can be used here, ``torch`` first."""
+    compiled = [name for name, packages in PACKAGES.items() if all(map(importlib.util.find_spec, packages))]
+    return ("torch", *compiled)
+
+
+def runtime_cache() -> Path:
+    """Where converted networks are kept: ``MEDSEG_CACHE``, else ``medseg`` in the user's cache folder."""
+    given = os.environ.get("MEDSEG_CACHE")
+    root = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medseg"
+    return root / "runtime"
+
+
+def check_runtime(name: str, *, device: torch.device) -> None:
+    """Nothing, if the runtime may be asked for on this device.
+
+    Raises:
+        SettingsError: its name is unknown, it is not installed, or it does not compute there.
+    """
+    if name not in RUNTIMES:
+        raise SettingsError(f"runtime {name!r} is unknown: expected one of {', '.join(RUNTIMES)}.")
+    if name in COMPILERS and name not in installed_runtimes():
+        raise SettingsError(f"runtime {name} is not installed: {INSTALL[name]}, or use --runtime auto.")
+    if name in COMPILERS and device.type != "cpu":
+        raise SettingsError(f"runtime {name} computes on the CPU, not on {device}: add --device cpu, or use torch.")
+
+
+class WindowRuntime:
+    """A network with the runtime that computes it, chosen when the first volume comes.
+
+    Args:
+        network: the torch module, in evaluation mode on ``device``.
+        name: ``auto``, or the runtime asked for.
+        key: names the network and its weights, for the cache of converted networks.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        name: str = "auto",
+        key: str = "",
+        device: torch.device,
+        cache: Path | None = None,
+    ) -> None:
+        check_runtime(name, device=device)
+        self._network = network
+        self._name = name
+        self._key = key
+        self._device = device
+        self._cache = cache
+        self._compiled: dict[tuple[int, ...], tuple[nn.Module, RuntimeChoice]] = {}
+        self.choice = RuntimeChoice("torch", "nothing was computed yet")
+        """The runtime of the last volume."""
+
+    def network_for(self, inferer: Inferer, sizes: Sequence[int], *, n_windows: int | None) -> nn.Module:
+        """The network that computes a preprocessed volume of these sizes (C, I, J, K).
+
+        Raises:
+            RunError: the runtime that was asked for cannot compute this network, or not as torch does.
+        """
+        network, self.choice = self._choose(inferer, sizes, n_windows=n_windows)
+        return network
+
+    def _choose(
+        self, inferer: Inferer, sizes: Sequence[int], *, n_windows: int | None
+    ) -> tuple[nn.Module, RuntimeChoice]:
+        if self._name == "torch":
+            return self._network, RuntimeChoice("torch", "asked for")
+        shape = _batch_shape(inferer, sizes[0])
+        if shape is None or n_windows is None:
+            if self._name != "auto":
+                raise RunError(
+                    f"--runtime {self._name} needs windows of one size, and this bundle's {type(inferer).__name__} "
+                    "does not say theirs: use --runtime torch."
+                )
+            return self._network, RuntimeChoice("torch", "the bundle's windows are of no fixed size")
+        if self._name == "auto":
+            reason = self._reason_for_torch(n_windows * prod(shape[2:]))
+            if reason:
+                return self._network, RuntimeChoice("torch", reason, is_news=reason.startswith("OpenVINO is not"))
+        if shape not in self._compiled:
+            self._compiled[shape] = self._compile("openvino" if self._name == "auto" else self._name, shape)
+        return self._compiled[shape]
+
+    def _reason_for_torch(self, n_voxels: int) -> str:
+        """Why ``auto`` takes torch; nothing where OpenVINO is the better choice."""
+        if self._device.type != "cpu":
+            return f"on {self._device.type} torch computes"
+        if "openvino" not in installed_runtimes():
+            return f"OpenVINO is not installed, which is faster on CPUs: {INSTALL['openvino']}"
+        if n_voxels < WORTH_COMPILING:
+            return "few windows: compiling would take longer than computing"
+        return ""
+
+    def _compile(self, name: str, shape: tuple[int, ...]) -> tuple[nn.Module, RuntimeChoice]:
+        try:
+            compiled, precision = COMPILERS[name](
+                self._network, shape=shape, key=self._key, cache=self._cache or runtime_cache()
+            )
+            proof: Proof | None = prove(compiled, self._network, shape=shape, precision=precision)
+        except Exception as error:  # noqa: BLE001  a compiler refuses a network in many ways
+            compiled, proof = self._network, None
+            words = str(error).split()
+            failure = f"{type(error).__name__}: {' '.join(words[:30])}"
+        else:
+            assert proof is not None, "prove returns one"
+            if proof.is_passed:
+                asked = "asked for" if self._name != "auto" else "the fastest that is installed for this CPU"
+                return compiled, RuntimeChoice(name, asked, proof, is_news=True)
+            failure = (
+                f"on a golden window {proof.label_agreement:.2%} of the labels agree with torch, logits differ by "
+                f"{proof.max_difference:.2g} at most"
+            )
+        if self._name != "auto":
+            raise RunError(f"runtime {name} cannot be used for this network ({failure}): use --runtime torch.")
+        return self._network, RuntimeChoice("torch", f"{name} was refused: {failure}", proof, is_news=True)
+
+
+def _batch_shape(inferer: Inferer, n_channels: int) -> tuple[int, ...] | None:
+    """What passes through the network together (B, C, *S); None where it is not of one size."""
+    if isinstance(inferer, MirrorInferer):
+        return _batch_shape(inferer.inferer, n_channels)
+    if isinstance(inferer, SliceBySliceInferer):
+        return (inferer.batch_size, n_channels * (2 * inferer.context + 1), *inferer.roi_size)
+    if not isinstance(inferer, SlidingWindowInferer) or isinstance(inferer, SliceInferer):
+        return None
+    window = [inferer.roi_size] * 3 if isinstance(inferer.roi_size, int) else list(inferer.roi_size)
+    if any(size is None or size <= 0 for size in window):
+        return None
+    return (1, n_channels, *window)  # windows one by one: on a CPU a batch is no faster

@@ -1,0 +1,56 @@
+"""A network that another runtime computes, in the place of the torch module: windows in, logits out."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from medseg.errors import ImageError
+
+__all__ = ["CompiledNetwork", "Compute"]
+
+Compute = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Windows (B, C, *S) of the one size that was compiled → logits (B, L, *S)."""
+
+
+class CompiledNetwork(nn.Module):
+    """Windows of one size through a compiled network, however many come at once.
+
+    Args:
+        compute: takes exactly ``batch_size`` windows.
+        batch_size: what was compiled; a smaller batch is filled up, a larger one is cut.
+        window: size (C, *S) of a window.
+    """
+
+    def __init__(self, compute: Compute, *, batch_size: int, window: Sequence[int]) -> None:
+        super().__init__()
+        self._compute = compute
+        self._batch_size = batch_size
+        self._window = tuple(window)
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """Logits (B, L, *S) float32 of windows (B, C, *S) on the CPU.
+
+        Raises:
+            ImageError: windows of another size than was compiled.
+        """
+        if tuple(windows.shape[1:]) != self._window:
+            raise ImageError(
+                f"windows of {tuple(windows.shape[1:])} came to a network compiled for {self._window}: "
+                "run with --runtime torch."
+            )
+        given = np.ascontiguousarray(windows.numpy(force=True), dtype=np.float32)
+        parts = [
+            self._part(given[first : first + self._batch_size]) for first in range(0, len(given), self._batch_size)
+        ]
+        return torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+    def _part(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        count = len(windows)
+        if count < self._batch_size:
+            filling = np.zeros((self._batch_size - count, *self._window), np.float32)
+            windows = np.concatenate([windows, filling])
+        # A copy: a runtime may give the same memory again for the next windows.
+        return self._compute(windows)[:count].copy()

@@ -1,0 +1,55 @@
+"""ONNX Runtime on the CPU: for machines where it is what is installed."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from medseg.inference.runtime.compiled import CompiledNetwork
+
+__all__ = ["compile_onnx"]
+
+OPSET = 18
+
+
+def compile_onnx(network: nn.Module, *, shape: tuple[int, ...], key: str, cache: Path) -> tuple[nn.Module, str]:
+    """The network (B, C, *S) → (B, L, *S) in ONNX Runtime, and the precision it computes in.
+
+    Args:
+        shape: of the batches that will come.
+        key: names the network and its weights; converted files are kept under it in ``cache``.
+    Raises:
+        ImportError: ONNX Runtime, or what converts to ONNX, is not installed.
+        Exception: whatever the conversion fails with; callers fall back to torch.
+    """
+    import onnxruntime
+
+    path = cache / f"{key}_{'x'.join(map(str, shape))}_opset{OPSET}.onnx"
+    if not path.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=cache) as folder:
+            written = Path(folder) / "model.onnx"
+            torch.onnx.export(
+                network,
+                (torch.zeros(shape),),
+                written,
+                dynamo=True,
+                opset_version=OPSET,
+                external_data=False,
+                verbose=False,
+            )
+            written.replace(path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors only
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    (entrance,) = session.get_inputs()
+
+    def compute(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        (logits,) = session.run(None, {entrance.name: windows})
+        return np.asarray(logits, dtype=np.float32)
+
+    return CompiledNetwork(compute, batch_size=shape[0], window=shape[1:]), "float32"

@@ -1,0 +1,93 @@
+"""The proof of a runtime: one golden window through it and through plain torch, compared."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+__all__ = ["Proof", "RuntimeChoice", "golden_window", "prove"]
+
+LEAST_AGREEMENT = {"float32": 0.9999, "bfloat16": 0.995}
+"""Share of voxels that must get the same label; half precision may turn voxels that stand on the edge."""
+
+LARGEST_DIFFERENCE = 1e-2
+"""In float32, of any logit, as a share of their standard deviation: more is no rounding but another computation."""
+
+LARGEST_MEAN_DIFFERENCE = 0.1
+"""In half precision, of the logits' mean difference, as a share of their standard deviation."""
+
+COARSE = 8
+"""The golden window is noise on a grid this much coarser: smooth, as scans are."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How a runtime agrees with torch on the golden window.
+
+    Attributes:
+        precision: of the runtime's arithmetic.
+        max_difference: of any logit.
+        mean_difference: of the logits.
+        scale: standard deviation of torch's logits.
+        label_agreement: share of voxels with the same most likely label.
+    """
+
+    precision: str
+    max_difference: float
+    mean_difference: float
+    scale: float
+    label_agreement: float
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether the runtime may be used."""
+        is_close = (
+            self.max_difference <= LARGEST_DIFFERENCE * self.scale
+            if self.precision == "float32"
+            else self.mean_difference <= LARGEST_MEAN_DIFFERENCE * self.scale
+        )
+        return is_close and self.label_agreement >= LEAST_AGREEMENT[self.precision]
+
+
+@dataclass(frozen=True)
+class RuntimeChoice:
+    """Which runtime computes, and why.
+
+    Attributes:
+        name: ``torch``, ``openvino`` or ``onnx``.
+        reason: one line.
+        proof: against torch; absent for torch itself.
+        is_news: whether a person would want to be told.
+    """
+
+    name: str
+    reason: str
+    proof: Proof | None = None
+    is_news: bool = False
+
+
+def golden_window(shape: tuple[int, ...]) -> torch.Tensor:
+    """The window (B, C, *S) that every runtime is proved on: smooth noise of zero mean, always the same."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = shape[2:]
+    coarse = torch.randn((*shape[:2], *(max(2, size // COARSE) for size in sizes)), generator=generator)
+    mode = "trilinear" if len(sizes) == 3 else "bilinear"
+    return F.interpolate(coarse, size=sizes, mode=mode, align_corners=False)
+
+
+@torch.inference_mode()
+def prove(ours: nn.Module, reference: nn.Module, *, shape: tuple[int, ...], precision: str) -> Proof:
+    """Compare a compiled network with the torch module that it was made from, on the golden window."""
+    window = golden_window(shape)
+    found, expected = ours(window).float(), reference(window).float()
+    difference = (found - expected).abs()
+    if not bool(found.isfinite().all()):
+        return Proof(precision, float("inf"), float("inf"), float(expected.std()), 0.0)
+    return Proof(
+        precision=precision,
+        max_difference=float(difference.max()),
+        mean_difference=float(difference.mean()),
+        scale=float(expected.std()),
+        label_agreement=float((found.argmax(dim=1) == expected.argmax(dim=1)).float().mean()),
+    )

@@ -1,0 +1,179 @@
+"""Runtimes: the same labels from each that is installed, proved before use, refused where they differ."""
+
+import json
+
+import pytest
+import torch
+from monai.inferers import SimpleInferer, SlidingWindowInferer
+from monai.networks.nets import UNet
+from torch import nn
+
+from medseg.errors import RunError, SettingsError
+from medseg.inference import MirrorInferer, SliceBySliceInferer, WindowRuntime, installed_runtimes
+from medseg.inference.runtime import choose
+from medseg.inference.runtime.compiled import CompiledNetwork
+from medseg.inference.runtime.proof import golden_window, prove
+
+CPU = torch.device("cpu")
+WINDOWS = SlidingWindowInferer(roi_size=(16, 16, 16), sw_batch_size=3, overlap=0.5)
+SLICES = SliceBySliceInferer(2, (16, 16), context=1, batch_size=5)
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return UNet(3, 1, 3, channels=(4, 8), strides=(2,)).eval()
+
+
+@pytest.fixture(scope="module")
+def network_2d() -> nn.Module:
+    torch.manual_seed(0)
+    return UNet(2, 3, 3, channels=(4, 8), strides=(2,)).eval()
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    return torch.rand(1, 1, 20, 19, 13, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnx"])
+@pytest.mark.parametrize("inferer", [WINDOWS, SLICES, MirrorInferer(WINDOWS, (0,))], ids=["3D", "2D", "mirrored"])
+def test_each_runtime_gives_the_logits_of_torch(name, inferer, network, network_2d, image, tmp_path):
+    pytest.importorskip({"openvino": "openvino", "onnx": "onnxruntime"}[name])
+    net = network_2d if inferer is SLICES else network
+    runtime = WindowRuntime(net, name=name, key="unet", device=CPU, cache=tmp_path)
+    compiled = runtime.network_for(inferer, image.shape[1:], n_windows=8)
+    assert isinstance(compiled, CompiledNetwork)
+    assert runtime.choice.name == name
+    assert runtime.choice.proof.is_passed
+    with torch.inference_mode():
+        found, expected = inferer(image, compiled), inferer(image, net)
+    tolerance = 1e-4 if runtime.choice.proof.precision == "float32" else 0.05 * float(expected.std())
+    assert torch.allclose(found, expected, atol=tolerance)
+
+
+def test_a_converted_network_is_kept_for_the_next_time(network, image, tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    first = WindowRuntime(network, name="openvino", key="unet", device=CPU, cache=tmp_path)
+    first.network_for(WINDOWS, image.shape[1:], n_windows=8)
+    assert [path.suffix for path in sorted(tmp_path.glob("unet*"))] == [".bin", ".xml"]
+    monkeypatch.setattr(torch.export, "export", None)  # would fail
+    again = WindowRuntime(network, name="openvino", key="unet", device=CPU, cache=tmp_path)
+    again.network_for(WINDOWS, image.shape[1:], n_windows=8)
+    assert again.choice.proof.is_passed
+
+
+@pytest.mark.parametrize(("n_windows", "expected"), [(4, "torch"), (2000, "openvino")])
+def test_auto_compiles_only_where_there_is_enough_to_compute(n_windows, expected, network, image, tmp_path):
+    pytest.importorskip("openvino")
+    runtime = WindowRuntime(network, key="unet", device=CPU, cache=tmp_path)
+    runtime.network_for(WINDOWS, image.shape[1:], n_windows=n_windows)
+    assert runtime.choice.name == expected
+    assert bool(list(tmp_path.iterdir())) == (expected == "openvino")
+
+
+def test_auto_says_what_would_be_faster(network, image, monkeypatch):
+    monkeypatch.setattr(choose, "installed_runtimes", lambda: ("torch",))
+    runtime = WindowRuntime(network, device=CPU)
+    assert runtime.network_for(WINDOWS, image.shape[1:], n_windows=2000) is network
+    assert "pip install 'medseg[openvino]'" in runtime.choice.reason
+
+
+class Wrong(nn.Module):
+    """A compiler's mistake: logits of another network."""
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        return torch.randn(windows.shape[0], 3, *windows.shape[2:])
+
+
+def test_a_runtime_that_computes_something_else_is_not_used(network, image, monkeypatch):
+    monkeypatch.setitem(choose.COMPILERS, "openvino", lambda *_, **__: (Wrong(), "float32"))
+    monkeypatch.setattr(choose, "installed_runtimes", lambda: ("torch", "openvino"))
+    runtime = WindowRuntime(network, device=CPU)
+    assert runtime.network_for(WINDOWS, image.shape[1:], n_windows=2000) is network
+    assert runtime.choice.name == "torch"
+    assert runtime.choice.reason.startswith("openvino was refused: on a golden window ")
+    asked = WindowRuntime(network, name="openvino", device=CPU)
+    with pytest.raises(RunError, match=r"openvino cannot be used for this network .*: use --runtime torch"):
+        asked.network_for(WINDOWS, image.shape[1:], n_windows=8)
+
+
+def test_a_conversion_that_computes_something_else_is_not_kept(network, image, tmp_path, monkeypatch):
+    openvino = pytest.importorskip("openvino")
+    convert = openvino.convert_model
+
+    def convert_another(program):  # the graph of another network
+        torch.manual_seed(5)
+        other = UNet(3, 1, 3, channels=(4, 8), strides=(2,)).eval()
+        return convert(torch.export.export(other, (torch.zeros(1, 1, 16, 16, 16),), strict=False))
+
+    monkeypatch.setattr(openvino, "convert_model", convert_another)
+    runtime = WindowRuntime(network, key="unet", device=CPU, cache=tmp_path)
+    assert runtime.network_for(WINDOWS, image.shape[1:], n_windows=2000) is network
+    assert "the converted network computes something else" in runtime.choice.reason
+    assert not list(tmp_path.glob("unet*"))
+
+
+def test_a_network_that_cannot_be_converted_is_computed_by_torch(network, image, monkeypatch, tmp_path):
+    def fails(*_: object, **__: object) -> None:
+        raise ValueError("no such operation")
+
+    monkeypatch.setitem(choose.COMPILERS, "openvino", fails)
+    monkeypatch.setattr(choose, "installed_runtimes", lambda: ("torch", "openvino"))
+    runtime = WindowRuntime(network, device=CPU, cache=tmp_path)
+    assert runtime.network_for(WINDOWS, image.shape[1:], n_windows=2000) is network
+    assert runtime.choice.reason == "openvino was refused: ValueError: no such operation"
+
+
+def test_an_inferer_without_fixed_windows_stays_with_torch(network, image):
+    auto = WindowRuntime(network, device=CPU)
+    assert auto.network_for(SimpleInferer(), image.shape[1:], n_windows=None) is network
+    if "onnx" in installed_runtimes():
+        asked = WindowRuntime(network, name="onnx", device=CPU)
+        with pytest.raises(RunError, match="needs windows of one size"):
+            asked.network_for(SimpleInferer(), image.shape[1:], n_windows=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "match"),
+    [
+        ("caffe", "cpu", r"runtime 'caffe' is unknown: expected one of auto, torch, openvino, onnx"),
+        ("openvino", "cuda", r"computes on the CPU, not on cuda"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused(name, device, match, network, monkeypatch):
+    monkeypatch.setattr(choose, "installed_runtimes", lambda: ("torch", "openvino", "onnx"))
+    with pytest.raises(SettingsError, match=match):
+        WindowRuntime(network, name=name, device=torch.device(device))
+
+
+def test_a_runtime_that_is_not_installed_is_refused_with_the_way_to_get_it(network, monkeypatch):
+    monkeypatch.setattr(choose, "installed_runtimes", lambda: ("torch",))
+    with pytest.raises(SettingsError, match=r"openvino is not installed: pip install 'medseg\[openvino\]'"):
+        WindowRuntime(network, name="openvino", device=CPU)
+
+
+def test_the_proof_sees_a_difference_and_a_number_that_is_none(network):
+    window = golden_window((1, 1, 16, 16, 16))
+    assert torch.equal(window, golden_window((1, 1, 16, 16, 16)))
+    same = prove(network, network, shape=(1, 1, 16, 16, 16), precision="float32")
+    assert (same.max_difference, same.label_agreement, same.is_passed) == (0.0, 1.0, True)
+
+    class Broken(nn.Module):
+        def forward(self, windows: torch.Tensor) -> torch.Tensor:
+            return network(windows) * float("nan")
+
+    broken = prove(Broken(), network, shape=(1, 1, 16, 16, 16), precision="bfloat16")
+    assert not broken.is_passed
+
+
+def test_the_run_record_tells_what_computed(tmp_path):
+    from medseg.record import GoldenWindow, UsedRuntime
+
+    used = UsedRuntime(
+        name="openvino",
+        reason="asked for",
+        precision="bfloat16",
+        golden_window=GoldenWindow(max_difference=0.5, label_agreement=0.999),
+    )
+    assert json.loads(used.model_dump_json())["golden_window"] == {"max_difference": 0.5, "label_agreement": 0.999}
