@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from medseg.errors import GeometryError, ImageError
 
-__all__ = ["Geometry", "Interpolation", "geometry_of", "resample_onto", "resample_volume"]
+__all__ = ["Geometry", "Interpolation", "geometry_of", "plane_positions", "resample_onto", "resample_volume"]
 
 SNAP_VOXELS = 1e-3
 """Coordinates this close to a voxel centre are that centre: float32 affines of one grid differ by as much."""
@@ -159,6 +159,25 @@ def resample_volume(
     return _sample_parallel(volume, index_map, axes, target, interpolation=interpolation, outside=outside)
 
 
+def plane_positions(source: Geometry, target: Geometry, *, axis: int) -> tuple[int, NDArray[np.float64]] | None:
+    """The target axis that runs along one axis of the source, and where on it each plane of the target lies.
+
+    Positions are indices of the source's planes, fractional where a plane lies between two. None where the grids are
+    turned against each other, so that a plane of one meets many of the other.
+    """
+    index_map = np.linalg.inv(source.affine) @ target.affine
+    axes = _parallel_axes(index_map, target.shape)
+    return None if axes is None else (axes[axis], _positions(index_map, axis, axes[axis], target.shape[axes[axis]]))
+
+
+def _positions(index_map: NDArray[np.float64], axis: int, along: int, count: int) -> NDArray[np.float64]:
+    """Source indices of the target's planes; what is a whole number but for rounding is made one."""
+    positions = index_map[axis, along] * np.arange(count) + index_map[axis, 3]
+    rounded = np.round(positions)
+    snapped: NDArray[np.float64] = np.where(np.abs(positions - rounded) < SNAP_VOXELS, rounded, positions)
+    return snapped
+
+
 def _spans_space(directions: NDArray[np.float64]) -> bool:
     """Whether three axes lie in no common plane, whatever their lengths: voxels may measure a micrometre."""
     lengths = np.linalg.norm(directions, axis=0)
@@ -201,10 +220,7 @@ def _sample_parallel(
     inside: list[torch.Tensor] = []
     for axis, along in enumerate(axes):
         size = volume.shape[axis]
-        steps = np.arange(target.shape[along])
-        positions = index_map[axis, along] * steps + index_map[axis, 3]
-        rounded = np.round(positions)
-        positions = np.where(np.abs(positions - rounded) < SNAP_VOXELS, rounded, positions)
+        positions = _positions(index_map, axis, along, target.shape[along])
         within = (positions >= -EDGE_VOXELS) & (positions <= size - 1 + EDGE_VOXELS)
         if not within.any():
             raise _no_overlap()

@@ -3,7 +3,7 @@
 from medseg.inference.memory import keep_freed_memory
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.predict import predict_logits, preprocess
-from medseg.inference.restore import RestoreLabelsd, restore_labels, restore_regions, scan_geometry
+from medseg.inference.restore import RestoreLabelsd, restore_blocks, restore_labels, restore_regions, scan_geometry
 from medseg.inference.runtime import RUNTIMES, RuntimeChoice, WindowRuntime, check_runtime, installed_runtimes
 from medseg.inference.segmenter import Segmenter, Stages, label_postprocessing, region_threshold
 from medseg.inference.slices import SliceBySliceInferer
@@ -26,6 +26,7 @@ __all__ = [
     "predict_logits",
     "preprocess",
     "region_threshold",
+    "restore_blocks",
     "restore_labels",
     "restore_regions",
     "scan_geometry",

@@ -5,7 +5,8 @@ arg-max keeps the best class so far, so that memory does not grow with the numbe
 """
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,13 @@ from monai.transforms import MapTransform
 from monai.utils import ensure_tuple_rep
 
 from medseg.errors import ImageError
-from medseg.geometry import Geometry, Interpolation, geometry_of, resample_volume
+from medseg.geometry import EDGE_VOXELS, Geometry, Interpolation, geometry_of, plane_positions, resample_volume
+from medseg.inference.blocks import Blocks
 
-__all__ = ["RestoreLabelsd", "restore_labels", "restore_regions", "scan_geometry"]
+__all__ = ["RestoreLabelsd", "restore_blocks", "restore_labels", "restore_regions", "scan_geometry"]
+
+PLANES_AT_ONCE = 32
+"""Planes of the scan that are restored together: enough to keep a processor busy, little beside the scan."""
 
 OUTSIDE_LOGIT = -1e4
 """Beyond what the network saw every label is this unlikely; background is left to win."""
@@ -64,6 +69,78 @@ def restore_regions(logits: MetaTensor, target: Geometry, *, threshold: float) -
         found = resample_volume(score, source, target, interpolation=Interpolation.LINEAR, outside=OUTSIDE_LOGIT)
         region.copy_(found > border)
     return regions
+
+
+def restore_blocks(
+    blocks: Blocks,
+    source: Geometry,
+    target: Geometry,
+    *,
+    threshold: float | None = None,
+    timed: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> torch.Tensor:
+    """Labels (1, I, J, K) uint8, or regions (L, I, J, K), of logits that come in blocks, restored one by one.
+
+    The result is that of ``restore_labels`` or ``restore_regions`` on all of them at once.
+
+    Args:
+        source: the network's grid, which all blocks together cover.
+        target: the scan's own grid. Voxels that the network did not see become background, or lie in no region.
+        threshold: probability from which a voxel lies in a region; absent, channels are labels.
+        timed: entered around the restoring, not around the computation of the blocks.
+    """
+    places = plane_positions(source, target, axis=blocks.axis)
+    if places is None:  # grids that are turned against each other meet in every block
+        return _restored(torch.cat(list(blocks.parts), blocks.axis + 1), source, target, threshold=threshold)
+    along, positions = places
+    last = source.shape[blocks.axis] - 1
+    lower = np.floor(np.clip(positions, 0, last)).astype(int)
+    upper = np.ceil(np.clip(positions, 0, last)).astype(int)
+    is_open = np.ones(len(positions), dtype=bool)
+    held: torch.Tensor | None = None
+    first = 0
+    result: torch.Tensor | None = None
+    for part in blocks.parts:
+        with timed():
+            held = part if held is None else torch.cat([held, part], blocks.axis + 1)
+            end = first + held.shape[blocks.axis + 1]
+            if result is None:
+                channels = 1 if threshold is None else part.shape[0]
+                dtype = torch.uint8 if threshold is None else torch.float32
+                result = torch.zeros((channels, *target.shape), dtype=dtype, device=part.device)
+            ready = np.flatnonzero(is_open & (upper < end))
+            for planes in np.array_split(ready, max(1, math.ceil(len(ready) / PLANES_AT_ONCE))):
+                inside = planes[(positions[planes] >= -EDGE_VOXELS) & (positions[planes] <= last + EDGE_VOXELS)]
+                if len(inside):
+                    slab = _shifted(target, along, int(inside.min()), len(inside))
+                    begin, count = int(lower[inside].min()), int(upper[inside].max() - lower[inside].min() + 1)
+                    seen = held.narrow(blocks.axis + 1, begin - first, count)
+                    grid = _shifted(source, blocks.axis, begin, count)
+                    found = _restored(seen, grid, slab, threshold=threshold)
+                    result.narrow(along + 1, int(inside.min()), len(inside)).copy_(found)
+            is_open[ready] = False
+            needed = int(lower[is_open].min()) if is_open.any() else end
+            drop = min(max(needed - first, 0), held.shape[blocks.axis + 1])
+            held = held.narrow(blocks.axis + 1, drop, held.shape[blocks.axis + 1] - drop).clone()
+            first += drop
+    assert result is not None, "a volume has planes"
+    return result
+
+
+def _restored(values: torch.Tensor, source: Geometry, target: Geometry, *, threshold: float | None) -> torch.Tensor:
+    logits = MetaTensor(values, affine=torch.from_numpy(source.affine.copy()))
+    if threshold is None:
+        return restore_labels(logits, target)[None]
+    return restore_regions(logits, target, threshold=threshold)
+
+
+def _shifted(grid: Geometry, axis: int, first: int, count: int) -> Geometry:
+    """The planes from ``first`` on of one axis of a grid."""
+    shape = [*grid.shape]
+    shape[axis] = count
+    affine = np.array(grid.affine)
+    affine[:3, 3] += first * affine[:3, axis]
+    return Geometry((shape[0], shape[1], shape[2]), affine)
 
 
 def scan_geometry(image: MetaTensor) -> Geometry:

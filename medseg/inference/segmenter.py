@@ -4,7 +4,7 @@ The command line, the viewer and the label server all call a ``Segmenter``; none
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,9 +17,10 @@ from torch import nn
 
 from medseg.errors import ImageError
 from medseg.geometry import Geometry, geometry_of
+from medseg.inference.blocks import Blocks, NotBlockwiseError, logits_in_blocks
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.predict import predict_logits, preprocess
-from medseg.inference.restore import RestoreLabelsd, restore_labels, restore_regions
+from medseg.inference.restore import RestoreLabelsd, restore_blocks, restore_labels, restore_regions
 from medseg.inference.runtime import WindowRuntime
 from medseg.inference.slices import SliceBySliceInferer
 from medseg.inference.windows import count_windows
@@ -73,10 +74,7 @@ class Segmenter:
         with stages.timed("preprocess"):
             prepared = preprocess(image.to(self.device), self.preprocessing)
         network = self._network_for(prepared, stages)
-        with stages.timed("infer"), _watched(network, self.inferer, prepared, stages):
-            logits = predict_logits(prepared, network, self.inferer)
-        with stages.timed("restore"):
-            restored = self._restored(logits, scan)
+        restored = self._inferred(prepared, scan, network, stages)
         with stages.timed("postprocess"):
             placed = MetaTensor(restored, affine=torch.from_numpy(scan.affine.copy()))
             cleaned = self.postprocessing({"pred": placed})["pred"]
@@ -96,11 +94,26 @@ class Segmenter:
         with stages.timed("compile"):
             return self.runtime.network_for(self.inferer, image.shape, n_windows=n_windows)
 
-    def _restored(self, logits: MetaTensor, scan: Geometry) -> torch.Tensor:
-        """Labels (1, I, J, K), or regions (L, I, J, K)."""
-        if self.region_threshold is None:
-            return restore_labels(logits, scan)[None]
-        return restore_regions(logits, scan, threshold=self.region_threshold)
+    def _inferred(self, image: MetaTensor, scan: Geometry, network: nn.Module, stages: Stages) -> torch.Tensor:
+        """Labels (1, I, J, K), or regions (L, I, J, K), on the scan's grid."""
+        with _watched(network, self.inferer, image, stages):
+            blocks = logits_in_blocks(image.as_tensor(), network, self.inferer)
+            if blocks is not None:
+                timed = Blocks(blocks.axis, _timed_parts(blocks.parts, stages))
+                with suppress(NotBlockwiseError):
+                    return restore_blocks(
+                        timed,
+                        geometry_of(image),
+                        scan,
+                        threshold=self.region_threshold,
+                        timed=lambda: stages.timed("restore"),
+                    )
+            with stages.timed("infer"):
+                logits = predict_logits(image, network, self.inferer)
+        with stages.timed("restore"):
+            if self.region_threshold is None:
+                return restore_labels(logits, scan)[None]
+            return restore_regions(logits, scan, threshold=self.region_threshold)
 
     def _check(self, image: MetaTensor) -> None:
         wanted = ", ".join(self.channel_names)
@@ -120,6 +133,16 @@ class Segmenter:
                     f"channel {name} has the value {channel.flatten()[0].item():g} in every voxel: "
                     "there is nothing to segment. Check the file."
                 )
+
+
+def _timed_parts(parts: Iterator[torch.Tensor], stages: Stages) -> Iterator[torch.Tensor]:
+    """The same parts, the time until each is there counted as inference."""
+    while True:
+        with stages.timed("infer"):
+            part = next(parts, None)
+        if part is None:
+            return
+        yield part
 
 
 def label_postprocessing(postprocessing: Compose) -> Compose:

@@ -1,6 +1,6 @@
 """Slices: a volume through a 2D network, slice by slice in batches, with neighbouring slices as context."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -54,20 +54,26 @@ class SliceBySliceInferer(Inferer):
         """
         if inputs.ndim != 5 or inputs.shape[0] != 1:
             raise ImageError(f"the shape is {tuple(inputs.shape)}: one volume (1, C, I, J, K) was expected.")
-        volume = inputs[0]
+        logits = torch.cat(
+            list(self.blocks(inputs[0], lambda windows: network(windows, *args, **kwargs))), self.axis + 1
+        )
+        return logits[None]
+
+    def blocks(self, volume: torch.Tensor, network: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Logits (L, I, J, K) of a volume (C, I, J, K), a batch of slices at a time, in order."""
         count, block = volume.shape[self.axis + 1], self.batch_size
-        logits = [
-            sliding_window_inference(
-                stack_slices(volume, axis=self.axis, context=self.context, numbers=range(count)[first : first + block]),
-                self.roi_size,
-                block,
-                lambda windows: network(windows, *args, **kwargs),
-                overlap=self.overlap,
-                mode="gaussian",
-            )
-            for first in range(0, count, block)
-        ]
-        return torch.cat(logits).movedim(0, self.axis + 1)[None]
+        for first in range(0, count, block):
+            numbers = range(count)[first : first + block]
+            with torch.inference_mode():
+                logits = sliding_window_inference(
+                    stack_slices(volume, axis=self.axis, context=self.context, numbers=numbers),
+                    self.roi_size,
+                    block,
+                    network,
+                    overlap=self.overlap,
+                    mode="gaussian",
+                )
+            yield logits.movedim(0, self.axis + 1)
 
     def count_windows(self, sizes: Sequence[int]) -> int:
         """How many windows a volume of these sizes takes."""
