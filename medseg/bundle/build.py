@@ -5,6 +5,7 @@ import json
 
 import torch
 from monai.bundle import ConfigParser
+from monai.inferers import Inferer
 from monai.transforms import Compose
 from torch import nn
 
@@ -12,7 +13,14 @@ from medseg import __version__
 from medseg.bundle.download import large_files
 from medseg.bundle.load import Bundle, load_weights, sha256_of
 from medseg.errors import BundleError, SettingsError
-from medseg.inference import Segmenter, WindowRuntime, check_runtime, label_postprocessing, region_threshold
+from medseg.inference import (
+    MirrorInferer,
+    Segmenter,
+    WindowRuntime,
+    check_runtime,
+    label_postprocessing,
+    region_threshold,
+)
 
 __all__ = ["build_network", "build_segmenter", "build_steps", "choose_device"]
 
@@ -70,23 +78,26 @@ def build_steps(bundle: Bundle, part: str, parser: ConfigParser) -> Compose:
     return steps
 
 
-def build_segmenter(bundle: Bundle, *, device: torch.device, runtime: str = "torch") -> Segmenter:
+def build_segmenter(bundle: Bundle, *, device: torch.device, runtime: str = "torch", mirror: bool = False) -> Segmenter:
     """The bundle, ready to segment on one device.
 
     Args:
         runtime: what computes the windows, see ``medseg.inference.RUNTIMES``.
+        mirror: average each scan and its mirror images along the axes that the bundle names in ``mirror_axes``.
     Raises:
-        SettingsError: the runtime is unknown, not installed, or does not compute on this device.
+        SettingsError: the runtime is unknown, not installed, or does not compute on this device; the bundle names no
+            axes to mirror.
         BundleError: a part is missing or cannot be built, or the weights are missing or do not fit.
     """
     check_runtime(runtime, device=device)
     parser = bundle.parser(device=device)
     postprocessing = build_steps(bundle, "postprocessing", parser) if "postprocessing" in bundle.config else Compose([])
     network = build_network(bundle, device=device)
+    inferer: Inferer = bundle.build("inferer", parser)
     return Segmenter(
         preprocessing=build_steps(bundle, "preprocessing", parser),
         network=network,
-        inferer=bundle.build("inferer", parser),
+        inferer=_mirrored(bundle, inferer) if mirror else inferer,
         postprocessing=label_postprocessing(postprocessing),
         label_table=bundle.label_table,
         channel_names=tuple(channel.name for channel in bundle.channels),
@@ -94,6 +105,18 @@ def build_segmenter(bundle: Bundle, *, device: torch.device, runtime: str = "tor
         region_threshold=region_threshold(postprocessing),
         runtime=WindowRuntime(network, name=runtime, key=_key_of(bundle), device=device),
     )
+
+
+def _mirrored(bundle: Bundle, inferer: Inferer) -> Inferer:
+    if isinstance(inferer, MirrorInferer):
+        return inferer
+    axes = bundle.config.get("mirror_axes")
+    if not axes:
+        raise SettingsError(
+            f"bundle {bundle.name} names no mirror_axes: its labels may be left and right, or it was not trained on "
+            "mirror images. Run it without --mirror."
+        )
+    return MirrorInferer(inferer, axes)
 
 
 def _key_of(bundle: Bundle) -> str:

@@ -19,7 +19,7 @@ from medseg.bundle.edition import in_the_cases_edition
 from medseg.bundle.load import Bundle, load_bundle, sha256_of
 from medseg.bundle.outputs import OutputPaths
 from medseg.errors import CaseError
-from medseg.inference import Segmenter, Stages
+from medseg.inference import MirrorInferer, Segmenter, Stages
 from medseg.io import CaseFiles, FailedCase, Scan, read_case, resolve_cases, write_labels
 from medseg.record import (
     GoldenWindow,
@@ -73,9 +73,9 @@ class CaseResult:
 class Runner:
     """A bundle on a device, loaded once and used for every case of a cohort."""
 
-    def __init__(self, bundle: Bundle, *, device: torch.device, runtime: str = "torch") -> None:
+    def __init__(self, bundle: Bundle, *, device: torch.device, runtime: str = "torch", mirror: bool = False) -> None:
         self.bundle = bundle
-        self.segmenter: Segmenter = build_segmenter(bundle, device=device, runtime=runtime)
+        self.segmenter: Segmenter = build_segmenter(bundle, device=device, runtime=runtime, mirror=mirror)
         self._weights_sha256 = sha256_of(bundle.weights_path)
 
     def run(self, case: CaseFiles, files: OutputPaths, *, overwrite: bool, stages: Stages | None = None) -> CaseResult:
@@ -165,11 +165,12 @@ class Runner:
 
     def _settings(self) -> Mapping[str, Any]:
         """The numbers of the bundle that shape the result, as they stand at the top of its configuration."""
-        return {
+        numbers = {
             key: value
             for key, value in self.bundle.config.items()
             if isinstance(value, int | float) or (isinstance(value, list) and not _holds_code(value))
         }
+        return {**numbers, "is_mirrored": isinstance(self.segmenter.inferer, MirrorInferer)}
 
 
 def segment(image: ScanInput, *, bundle: str | Path, device: str = "auto", trust: str | None = None) -> Segmentation:

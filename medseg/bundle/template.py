@@ -49,7 +49,7 @@ spacing_mm: {_flow(list(plan.spacing_mm))}  # median of the training scans, {", 
 {_intensity_settings(plan)}
 # How the network is laid over the scan; the median of {crops} is {extent} mm
 {_window_settings(plan)}overlap: 0.5
-
+{_mirror_settings(plan)}
 # What it finds
 {schema}labels:
 {labels}
@@ -103,7 +103,7 @@ run:
 def train_yaml(plan: Plan) -> str:
     """``train.yaml``: the recipe, laid over ``inference.yaml``."""
     mirror = (
-        f"    - {{_target_: RandFlipd, keys: [image, label], prob: 0.5, spatial_axis: {list(plan.mirrored_axes)}}}\n"
+        '    - {_target_: RandFlipd, keys: [image, label], prob: 0.5, spatial_axis: "@mirror_axes"}\n'
         if plan.mirrored_axes
         else ""
     )
@@ -280,6 +280,13 @@ def _intensity_steps(plan: Plan) -> str:
     return "".join(f"    - {line}\n" for line in lines)
 
 
+def _mirror_settings(plan: Plan) -> str:
+    """The axes that training mirrors, and ``--mirror``; a line only where there are any."""
+    if not plan.mirrored_axes:
+        return ""
+    return f"mirror_axes: {list(plan.mirrored_axes)}  # in training, and with --mirror: no label is left or right\n"
+
+
 def _window_settings(plan: Plan) -> str:
     window = f"roi_size: {_flow(list(plan.roi_size))}  # as much of it as the memory of one training step allows\n"
     if plan.slice_axis is None:
@@ -309,7 +316,7 @@ inferer:
   roi_size: "@roi_size"
   context: "@context_slices"
   overlap: "@overlap"
-"""
+""" + (f'  cval: "{LOWEST}"  # air\n' if plan.is_ct else "")
 
 
 def _loss(plan: Plan) -> str:

@@ -33,6 +33,7 @@ def run_cohort(
     *,
     device: torch.device,
     runtime: str,
+    mirror: bool = False,
     overwrite: bool,
     options: GlobalOptions,
 ) -> CohortOutcome:
@@ -49,7 +50,7 @@ def run_cohort(
     told = None
     with progress_bars(shown=not options.quiet) as progress:
         loading = progress.add_task(f"loading {bundle.name}", total=1)
-        runner = Runner(bundle, device=device, runtime=runtime)
+        runner = Runner(bundle, device=device, runtime=runtime, mirror=mirror)
         progress.remove_task(loading)
         every = progress.add_task("cases", total=len(cases))
         for case in cases:

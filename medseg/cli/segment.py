@@ -38,6 +38,12 @@ def segment(
     runtime: Annotated[
         str, typer.Option(help="What computes: auto, torch, openvino or onnx; auto takes the best that is installed.")
     ] = "auto",
+    mirror: Annotated[
+        bool,
+        typer.Option(
+            "--mirror", help="Average each scan and its mirror images, where the model allows: slower, often better."
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
     weights: Annotated[
         Path | None, typer.Option(help="Weights that fit the model, in place of its own (.safetensors, .pt, .pth).")
@@ -65,7 +71,16 @@ def segment(
     if not options.quiet:
         _show_channels(cases)
         _show_passed_over(unread_files([given for given in inputs if "=" not in given]))
-    outcome = run_cohort(loaded, cases, planned, device=chosen, runtime=runtime, overwrite=overwrite, options=options)
+    outcome = run_cohort(
+        loaded,
+        cases,
+        planned,
+        device=chosen,
+        runtime=runtime,
+        mirror=mirror,
+        overwrite=overwrite,
+        options=options,
+    )
     report_outcome(outcome, unresolved=unresolved, options=options)
 
 

@@ -17,7 +17,7 @@ class SliceBySliceInferer(Inferer):
     """MONAI inferer: a 2D network over the slices of a volume.
 
     Slices larger than the window are covered by windows that are blended with Gaussian weights; smaller ones are
-    filled up with zeros.
+    filled up with ``cval``.
 
     Args:
         axis: 0, 1 or 2: across which axis of the preprocessed volume the slices are cut.
@@ -25,12 +25,20 @@ class SliceBySliceInferer(Inferer):
         context: how many neighbours on either side are further channels, see ``stack_slices``.
         batch_size: windows that pass through the network together.
         overlap: share of a window that the next one covers again.
+        cval: the value beyond a slice that is smaller than the window.
     Raises:
         SettingsError: the axis is not 0, 1 or 2, or the context is negative.
     """
 
     def __init__(
-        self, axis: int, roi_size: Sequence[int], *, context: int = 0, batch_size: int = 16, overlap: float = 0.5
+        self,
+        axis: int,
+        roi_size: Sequence[int],
+        *,
+        context: int = 0,
+        batch_size: int = 16,
+        overlap: float = 0.5,
+        cval: float = 0.0,
     ) -> None:
         super().__init__()
         check_slices(axis, context)
@@ -39,6 +47,7 @@ class SliceBySliceInferer(Inferer):
         self.context = context
         self.batch_size = batch_size
         self.overlap = overlap
+        self.cval = cval
 
     def __call__(
         self,
@@ -72,6 +81,7 @@ class SliceBySliceInferer(Inferer):
                     network,
                     overlap=self.overlap,
                     mode="gaussian",
+                    cval=self.cval,
                 )
             yield logits.movedim(0, self.axis + 1)
 
