@@ -7,6 +7,7 @@ import typer
 
 from medseg.cli.console import messages, print_json, progress_bars
 from medseg.cli.context import options_of
+from medseg.cli.data_options import DataRoot, root_of
 
 __all__ = ["bundle_app"]
 
@@ -80,12 +81,7 @@ def create(
     output: Annotated[
         Path | None, typer.Option(help="Folder of the new bundle. [default: NETWORK_MANIFEST in this folder]")
     ] = None,
-    data_root: Annotated[
-        Path | None,
-        typer.Option(
-            envvar=["MEDSEG_DATA", "MEDSEG_TEST_DATA"], help="Where the data set lies. By default beside DATA."
-        ),
-    ] = None,
+    data_root: DataRoot = None,
     device: Annotated[str, typer.Option(help="What it will be trained on: auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Make a new model for a data set: its settings follow from the training cases, each with its reason."""
@@ -95,7 +91,6 @@ def create(
 
     manifest = load_manifest(data)
     folder = output or Path(f"{network}_{manifest.name.lower().replace(' ', '_')}")
-    beside = Path(data) if Path(data).is_dir() else Path(data).parent if Path(data).is_file() else Path.cwd()
     with progress_bars(shown=not options.quiet) as progress:
         bar = progress.add_task("reading the data", total=None)
 
@@ -104,7 +99,7 @@ def create(
 
         plan = create_bundle(
             manifest,
-            data_root=beside if (beside / "dataset.json").is_file() else data_root or beside,
+            data_root=root_of(data, data_root),
             network=network,
             output=folder,
             device=choose_device(device),

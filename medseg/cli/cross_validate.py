@@ -9,6 +9,7 @@ import typer
 
 from medseg.cli.console import messages, print_json, progress_bars
 from medseg.cli.context import options_of
+from medseg.cli.data_options import Data, DataRoot, root_of
 
 if TYPE_CHECKING:
     from medseg.training import Candidate, CrossValidation
@@ -19,15 +20,9 @@ __all__ = ["cross_validate"]
 def cross_validate(
     ctx: typer.Context,
     bundles: Annotated[list[str], typer.Argument(help="Names or folders of the models to compare.")],
-    data: Annotated[str, typer.Option(help="Data manifest: a JSON file, or the name of one that medseg brings along.")],
+    data: Data,
     output: Annotated[Path, typer.Option(help="Folder for trainings and scores; run again, it goes on where it was.")],
-    data_root: Annotated[
-        Path | None,
-        typer.Option(
-            envvar=["MEDSEG_DATA", "MEDSEG_TEST_DATA"],
-            help="Where the data set lies: its folder, or the folder around it. By default beside the manifest.",
-        ),
-    ] = None,
+    data_root: DataRoot = None,
     folds: Annotated[int, typer.Option(min=2, help="How often each model is trained.")] = 5,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     settings: Annotated[
@@ -61,7 +56,7 @@ def cross_validate(
             recipes,
             manifest,
             n_folds=folds,
-            data_root=data_root or (Path(data).parent if Path(data).is_file() else Path.cwd()),
+            data_root=root_of(data, data_root),
             output=output,
             device=choose_device(device),
             progress=show,

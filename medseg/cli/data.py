@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from medseg.cli.console import messages, print_json, progress_bars
 from medseg.cli.context import options_of
+from medseg.cli.data_options import DataRoot, root_of
 
 if TYPE_CHECKING:
     from medseg.data import DataManifest
@@ -65,13 +65,7 @@ def info(ctx: typer.Context, data: Manifest) -> None:
 def check(
     ctx: typer.Context,
     data: Manifest,
-    data_root: Annotated[
-        Path | None,
-        typer.Option(
-            envvar=["MEDSEG_DATA", "MEDSEG_TEST_DATA"],
-            help="Where the data set lies: its folder, or the folder around it. By default beside the manifest.",
-        ),
-    ] = None,
+    data_root: DataRoot = None,
 ) -> None:
     """Read every case and tell each defect with its fix; exit code 1 where there is one.
 
@@ -82,15 +76,13 @@ def check(
     from medseg.data import check_data, load_manifest
 
     manifest = load_manifest(data)
-    beside = Path(data) if Path(data).is_dir() else Path(data).parent if Path(data).is_file() else Path.cwd()
     with progress_bars(shown=not options.quiet) as progress:
         bar = progress.add_task("checking", total=None)
 
         def show(done: int, total: int) -> None:
             progress.update(bar, completed=done, total=total)
 
-        is_own_folder = Path(data).exists() and (Path(data).is_dir() or Path(data).name == "dataset.json")
-        result = check_data(manifest, beside if is_own_folder else data_root or beside, on_case=show)
+        result = check_data(manifest, root_of(data, data_root), on_case=show)
     if options.json:
         print_json(
             {

@@ -9,6 +9,7 @@ import typer
 
 from medseg.cli.console import messages, print_json, progress_bars
 from medseg.cli.context import options_of
+from medseg.cli.data_options import Data, DataRoot, root_of
 
 __all__ = ["train"]
 
@@ -16,15 +17,9 @@ __all__ = ["train"]
 def train(
     ctx: typer.Context,
     bundle: Annotated[str, typer.Argument(help="Name or folder of the model to train.")],
-    data: Annotated[str, typer.Option(help="Data manifest: a JSON file, or the name of one that medseg brings along.")],
+    data: Data,
     output: Annotated[Path, typer.Option(help="Folder for weights, checkpoint, log and curves.")],
-    data_root: Annotated[
-        Path | None,
-        typer.Option(
-            envvar=["MEDSEG_DATA", "MEDSEG_TEST_DATA"],
-            help="Where the data set lies: its folder, or the folder around it. By default beside the manifest.",
-        ),
-    ] = None,
+    data_root: DataRoot = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in the output folder.")
     ] = False,
@@ -53,7 +48,6 @@ def train(
     keep_freed_memory()
     recipe = with_settings(load_bundle(bundle, overlays=("train",)), settings or [])
     manifest = load_manifest(data)
-    manifest_folder = Path(data).parent if Path(data).is_file() else Path.cwd()
     is_main = os.environ.get("RANK", "0") == "0"  # torchrun starts several of us
     with progress_bars(shown=not options.quiet and is_main) as progress:
         bars = {}
@@ -66,7 +60,7 @@ def train(
         result = (run_pretraining if pretrain else run_training)(
             recipe,
             manifest,
-            data_root=data_root or manifest_folder,
+            data_root=root_of(data, data_root),
             output=output,
             device=choose_device(_device_of_this_process(device)),
             resume=resume,
