@@ -5,6 +5,7 @@ from medseg.bundle.create import create_bundle
 from medseg.bundle.download import download_large_files, large_files
 from medseg.bundle.evaluate import evaluate_bundle, evaluate_split
 from medseg.bundle.facts import bundle_facts
+from medseg.bundle.forecast import Forecast, forecast
 from medseg.bundle.imported import ImportedWeights, import_weights
 from medseg.bundle.load import Bundle, find_bundles, load_bundle, load_weights, parse_settings, sha256_of
 from medseg.bundle.metadata import differences, metadata_schema, network_data_format
@@ -17,6 +18,7 @@ __all__ = [
     "Bundle",
     "CaseResult",
     "Check",
+    "Forecast",
     "ImportedWeights",
     "OutputPaths",
     "Plan",
@@ -31,6 +33,7 @@ __all__ = [
     "evaluate_bundle",
     "evaluate_split",
     "find_bundles",
+    "forecast",
     "import_weights",
     "large_files",
     "load_bundle",

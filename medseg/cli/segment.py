@@ -44,6 +44,9 @@ def segment(
             "--mirror", help="Average each scan and its mirror images, where the model allows: slower, often better."
         ),
     ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what each case will take (windows, time, memory), and do nothing.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
     weights: Annotated[
         Path | None, typer.Option(help="Weights that fit the model, in place of its own (.safetensors, .pt, .pth).")
@@ -57,6 +60,7 @@ def segment(
     with working("loading medseg", shown=not options.quiet):
         from medseg.bundle import choose_device, load_bundle, plan_outputs
         from medseg.cli.cohort import run_cohort
+        from medseg.cli.plan import show_plan
         from medseg.errors import CaseError
         from medseg.io import CaseFiles, resolve_cases, unread_files
 
@@ -67,6 +71,9 @@ def segment(
     unresolved = [case for case in resolved if not isinstance(case, CaseFiles)]
     if not cases:
         raise CaseError(unresolved[0].message if unresolved else "no scan was found in what was given.")
+    if plan:
+        show_plan(loaded, cases, device=chosen, runtime=runtime, mirror=mirror, options=options)
+        return
     planned = plan_outputs(cases, output, overwrite=overwrite)
     if not options.quiet:
         _show_channels(cases)

@@ -4,7 +4,15 @@ from medseg.inference.memory import keep_freed_memory
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.predict import predict_logits, preprocess
 from medseg.inference.restore import RestoreLabelsd, restore_blocks, restore_labels, restore_regions, scan_geometry
-from medseg.inference.runtime import RUNTIMES, RuntimeChoice, WindowRuntime, check_runtime, installed_runtimes
+from medseg.inference.runtime import (
+    RUNTIMES,
+    RuntimeChoice,
+    WindowRuntime,
+    batch_shape,
+    check_runtime,
+    golden_window,
+    installed_runtimes,
+)
 from medseg.inference.segmenter import Segmenter, Stages, label_postprocessing, region_threshold
 from medseg.inference.slices import SliceBySliceInferer
 from medseg.inference.windows import count_windows, window_starts
@@ -18,8 +26,10 @@ __all__ = [
     "SliceBySliceInferer",
     "Stages",
     "WindowRuntime",
+    "batch_shape",
     "check_runtime",
     "count_windows",
+    "golden_window",
     "installed_runtimes",
     "keep_freed_memory",
     "label_postprocessing",

@@ -73,7 +73,7 @@ class Segmenter:
         scan = geometry_of(image)
         with stages.timed("preprocess"):
             prepared = preprocess(image.to(self.device), self.preprocessing)
-        network = self._network_for(prepared, stages)
+        network = self.network_for(prepared, stages=stages)
         restored = self._inferred(prepared, scan, network, stages)
         with stages.timed("postprocess"):
             placed = MetaTensor(restored, affine=torch.from_numpy(scan.affine.copy()))
@@ -86,13 +86,18 @@ class Segmenter:
         array = cleaned[0].cpu().numpy().astype(np.uint8)
         return Segmentation(labels=array, geometry=scan, label_table=self.label_table)
 
-    def _network_for(self, image: MetaTensor, stages: Stages) -> nn.Module:
-        """The network in the runtime that suits the preprocessed image."""
+    def network_for(self, image: MetaTensor, *, stages: Stages | None = None) -> nn.Module:
+        """The network in the runtime that suits a preprocessed image (C, I, J, K)."""
+        stages = stages or Stages()
         if self.runtime is None:
             return self.network
-        n_windows = _count_windows(self.inferer, image.shape[1:])
+        n_windows = self.count_windows(image.shape[1:])
         with stages.timed("compile"):
             return self.runtime.network_for(self.inferer, image.shape, n_windows=n_windows)
+
+    def count_windows(self, sizes: Sequence[int]) -> int | None:
+        """How many windows a preprocessed volume of these sizes takes; None where the inferer has none."""
+        return _count_windows(self.inferer, sizes)
 
     def _inferred(self, image: MetaTensor, scan: Geometry, network: nn.Module, stages: Stages) -> torch.Tensor:
         """Labels (1, I, J, K), or regions (L, I, J, K), on the scan's grid."""

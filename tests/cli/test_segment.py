@@ -270,3 +270,29 @@ def test_a_model_of_left_and_right_organs_is_not_mirrored(medseg_command, scan, 
     )
     assert outcome.exit_code == 2
     assert "dformer_head_neck_oar names no mirror_axes" in " ".join(outcome.err.split())
+
+
+def test_the_plan_says_what_a_case_takes_and_does_nothing(medseg_command, tiny_bundle, scan, tmp_path):
+    given = ("segment", scan, "--bundle", tiny_bundle, "--output", tmp_path / "out")
+    outcome = medseg_command(*given, "--plan", "--json")
+    assert outcome.exit_code == 0, outcome.err
+    (plan,) = json.loads(outcome.out)
+    assert plan["case_id"] == "scan"
+    assert plan["runtime"] == "torch"
+    assert plan["seconds"] == pytest.approx(plan["n_windows"] * plan["seconds_a_window"])
+    assert plan["ram_mb"] > 100
+    assert plan["disk_mb"] == pytest.approx(20 * 18 * 12 / 1e6)
+    assert not (tmp_path / "out").exists()
+    medseg_command(*given)
+    record = json.loads((tmp_path / "out" / "scan.json").read_text())
+    assert record["runtime"]["name"] == plan["runtime"]
+    assert "Nothing was run" in medseg_command(*given, "--plan", "--overwrite").err
+
+
+def test_the_plan_of_slices_counts_every_slice(medseg_command, write_scan, tmp_path):
+    scan = write_scan(tmp_path / "in" / "scan.nii.gz", shape=(20, 18, 12))
+    outcome = medseg_command(
+        "segment", scan, "--bundle", "att_swin_unet_hippocampus", "--output", tmp_path / "out", "--plan", "--json"
+    )
+    (plan,) = json.loads(outcome.out)
+    assert plan["n_windows"] == 2 * plan["network_grid"][0]  # each slice, and its mirror image

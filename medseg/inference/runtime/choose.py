@@ -21,7 +21,15 @@ from medseg.inference.runtime.openvino import compile_openvino
 from medseg.inference.runtime.proof import Proof, RuntimeChoice, prove
 from medseg.inference.slices import SliceBySliceInferer
 
-__all__ = ["RUNTIMES", "RuntimeName", "WindowRuntime", "check_runtime", "installed_runtimes", "runtime_cache"]
+__all__ = [
+    "RUNTIMES",
+    "RuntimeName",
+    "WindowRuntime",
+    "batch_shape",
+    "check_runtime",
+    "installed_runtimes",
+    "runtime_cache",
+]
 
 RuntimeName: TypeAlias = Literal["auto", "torch", "openvino", "onnx"]
 
@@ -112,7 +120,7 @@ class WindowRuntime:
     ) -> tuple[nn.Module, RuntimeChoice]:
         if self._name == "torch":
             return self._network, RuntimeChoice("torch", "asked for")
-        shape = _batch_shape(inferer, sizes[0])
+        shape = batch_shape(inferer, sizes[0])
         if shape is None or n_windows is None:
             if self._name != "auto":
                 raise RunError(
@@ -162,10 +170,10 @@ class WindowRuntime:
         return self._network, RuntimeChoice("torch", f"{name} was refused: {failure}", proof, is_news=True)
 
 
-def _batch_shape(inferer: Inferer, n_channels: int) -> tuple[int, ...] | None:
-    """What passes through the network together (B, C, *S); None where it is not of one size."""
+def batch_shape(inferer: Inferer, n_channels: int) -> tuple[int, ...] | None:
+    """What a compiled network computes together (B, C, *S); None where windows are not of one size."""
     if isinstance(inferer, MirrorInferer):
-        return _batch_shape(inferer.inferer, n_channels)
+        return batch_shape(inferer.inferer, n_channels)
     if isinstance(inferer, SliceBySliceInferer):
         return (inferer.batch_size, n_channels * (2 * inferer.context + 1), *inferer.roi_size)
     if not isinstance(inferer, SlidingWindowInferer) or isinstance(inferer, SliceInferer):

@@ -1,0 +1,124 @@
+"""What segmenting a case will take, told before it is done: windows, time, memory, disk.
+
+The scan is read and preprocessed for real, one window is computed and timed, and the rest is arithmetic.
+"""
+
+import time
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import Any
+
+import psutil
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+
+from medseg.bundle.cost import network_cost
+from medseg.bundle.segment import Runner
+from medseg.inference import MirrorInferer, SliceBySliceInferer, batch_shape, golden_window, preprocess
+from medseg.io import CaseFiles, read_case
+
+__all__ = ["Forecast", "forecast"]
+
+BLOCKS_HELD = 3
+"""Copies of the planes under blending: their sum, the finished part, and what waits for its neighbours."""
+
+MIRRORS_HELD = 2
+"""Whole volumes of logits: the sum over the mirror images, and the one being computed."""
+
+BYTES_PER_MB = 1e6
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What one case will take; numbers of windows are absent where the bundle's inferer has none.
+
+    Attributes:
+        network_grid: size of the preprocessed volume in voxels.
+        seconds: for all windows, without reading and writing.
+        ram_mb: of this process at its fullest moment, in 10⁶ bytes.
+        gpu_mb: of the network and its maps; 0 on a CPU.
+        disk_mb: of the label map before it is compressed.
+    """
+
+    case_id: str
+    network_grid: tuple[int, ...]
+    n_windows: int | None
+    runtime: str
+    seconds_a_window: float | None
+    seconds: float | None
+    ram_mb: float
+    gpu_mb: float
+    disk_mb: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def forecast(runner: Runner, case: CaseFiles) -> Forecast:
+    """What ``runner.run(case, …)`` will take; nothing is written.
+
+    Raises:
+        MedsegError: the case cannot be read or does not fit the bundle.
+    """
+    segmenter, bundle = runner.segmenter, runner.bundle
+    scan = read_case(case)
+    prepared = preprocess(scan.image.to(segmenter.device), segmenter.preprocessing)
+    n_windows = segmenter.count_windows(prepared.shape[1:])
+    network = segmenter.network_for(prepared)
+    shape = batch_shape(segmenter.inferer, prepared.shape[0])
+    seconds_a_window = None if shape is None else _seconds_a_window(network, shape, segmenter.device)
+    maps_mb = blocks_mb = 0.0
+    if shape is not None:
+        at_once = (_windows_at_once(segmenter.inferer, shape), *shape[1:])
+        maps_mb = network_cost(
+            bundle.build("network_def", bundle.parser(device=torch.device("cpu"))), at_once
+        ).inference_mb
+        blocks_mb = _blocks_mb(segmenter.inferer, prepared, shape, n_channels=len(bundle.output_channels))
+    voxels_mb = prod(scan.geometry.shape) / BYTES_PER_MB
+    here_mb = psutil.Process().memory_info().rss / BYTES_PER_MB
+    is_gpu = segmenter.device.type == "cuda"
+    weights_mb = sum(value.nbytes for value in segmenter.network.parameters()) / BYTES_PER_MB
+    return Forecast(
+        case_id=case.case_id,
+        network_grid=tuple(prepared.shape[1:]),
+        n_windows=n_windows,
+        runtime=segmenter.runtime.choice.name if segmenter.runtime else "torch",
+        seconds_a_window=seconds_a_window,
+        seconds=None if n_windows is None or seconds_a_window is None else n_windows * seconds_a_window,
+        ram_mb=here_mb + voxels_mb + (0.0 if is_gpu else maps_mb + blocks_mb),
+        gpu_mb=weights_mb + maps_mb + blocks_mb + prepared.nbytes / BYTES_PER_MB if is_gpu else 0.0,
+        disk_mb=voxels_mb,
+    )
+
+
+@torch.inference_mode()
+def _seconds_a_window(network: torch.nn.Module, shape: tuple[int, ...], device: torch.device) -> float:
+    """The second of two runs: the first finds memory and kernels."""
+    windows = golden_window(shape).to(device)
+    seconds = 0.0
+    for _ in range(2):
+        began = time.perf_counter()
+        network(windows)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds = time.perf_counter() - began
+    return seconds / shape[0]
+
+
+def _windows_at_once(inferer: Inferer, shape: tuple[int, ...]) -> int:
+    return max(shape[0], int(getattr(inferer, "sw_batch_size", 1)))
+
+
+def _blocks_mb(inferer: Inferer, image: MetaTensor, shape: tuple[int, ...], *, n_channels: int) -> float:
+    """Logits in float32 of the planes that windows can still reach; of the whole volume where mirrors are averaged."""
+    sizes = image.shape[1:]
+    if isinstance(inferer, MirrorInferer):
+        voxels = MIRRORS_HELD * prod(sizes)
+    elif isinstance(inferer, SliceBySliceInferer):
+        voxels = BLOCKS_HELD * inferer.batch_size * prod(sizes) // sizes[inferer.axis]
+    else:
+        axis = max(range(len(sizes)), key=lambda one: sizes[one] / shape[one + 2])
+        voxels = BLOCKS_HELD * min(shape[axis + 2], sizes[axis]) * prod(sizes) // sizes[axis]
+    return float(4 * n_channels * voxels / BYTES_PER_MB)
