@@ -86,8 +86,9 @@ def _window_blocks(
         window_starts(size=size, roi=roi, overlap=overlap)
         for size, roi, overlap in zip(padded.shape[1:], rois, overlaps, strict=True)
     ]
+    computed_on, blended_on = inferer.sw_device or volume.device, inferer.device or volume.device
     weights = compute_importance_map(
-        tuple(rois), mode=inferer.mode, sigma_scale=inferer.sigma_scale, device=volume.device, dtype=torch.float32
+        tuple(rois), mode=inferer.mode, sigma_scale=inferer.sigma_scale, device=blended_on, dtype=torch.float32
     )
     blend = _Blend(weights, [*padded.shape[1:]], axis=axis)
     inner = [slice(left, left + size) for left, size in zip(before, volume.shape[1:], strict=True)]
@@ -99,9 +100,9 @@ def _window_blocks(
         ]
         for first in range(0, len(corners), inferer.sw_batch_size):
             batch = corners[first : first + inferer.sw_batch_size]
-            windows = torch.stack([padded[(slice(None), *_box(corner, rois))] for corner in batch])
+            windows = torch.stack([padded[(slice(None), *_box(corner, rois))] for corner in batch]).to(computed_on)
             for corner, logits in zip(batch, _logits_of(network, windows), strict=True):
-                blend.add(logits.float(), corner)
+                blend.add(logits.to(blended_on).float(), corner)
         part = blend.take(start, following)
         kept = slice(max(inner[axis].start - start, 0), max(min(inner[axis].stop, following) - start, 0))
         if kept.start < kept.stop:
