@@ -114,7 +114,7 @@ def _mirrored(bundle: Bundle, inferer: Inferer) -> Inferer:
     if not axes:
         raise SettingsError(
             f"bundle {bundle.name} names no mirror_axes: its labels may be left and right, or it was not trained on "
-            "mirror images. Run it without --mirror."
+            "mirror images. Run it without mirrors."
         )
     return MirrorInferer(inferer, axes)
 

@@ -281,10 +281,10 @@ def _intensity_steps(plan: Plan) -> str:
 
 
 def _mirror_settings(plan: Plan) -> str:
-    """The axes that training mirrors, and ``--mirror``; a line only where there are any."""
+    """The axes that training may mirror; a line only where there are any."""
     if not plan.mirrored_axes:
         return ""
-    return f"mirror_axes: {list(plan.mirrored_axes)}  # in training, and with --mirror: no label is left or right\n"
+    return f"mirror_axes: {list(plan.mirrored_axes)}  # may be mirrored: no label is left or right\n"
 
 
 def _window_settings(plan: Plan) -> str:

@@ -61,13 +61,13 @@ def _check_agreement(bundle: Bundle) -> str:
 
 
 def _check_labels(bundle: Bundle) -> str:
-    schema = bundle.label_schema
     indices = [label.index for label in bundle.label_table]
-    if bundle.config.get("regions"):
-        for region in bundle.output_channels:
-            schema.values_of(region)
-    elif indices != list(range(1, len(indices) + 1)):
+    regions = bundle.config.get("regions")
+    if not regions and indices != list(range(1, len(indices) + 1)):
         raise BundleError(f"labels {indices} found: 1 to {len(indices)} without a gap were expected.")
+    schema = bundle.label_schema
+    for region in regions or ():
+        schema.values_of(region)
     return ", ".join(bundle.label_table.names)
 
 

@@ -33,7 +33,6 @@ def run_cohort(
     *,
     device: torch.device,
     runtime: str,
-    mirror: bool = False,
     overwrite: bool,
     options: GlobalOptions,
 ) -> CohortOutcome:
@@ -50,7 +49,7 @@ def run_cohort(
     told = None
     with progress_bars(shown=not options.quiet) as progress:
         loading = progress.add_task(f"loading {bundle.name}", total=1)
-        runner = Runner(bundle, device=device, runtime=runtime, mirror=mirror)
+        runner = Runner(bundle, device=device, runtime=runtime)
         progress.remove_task(loading)
         every = progress.add_task("cases", total=len(cases))
         for case in cases:

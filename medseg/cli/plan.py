@@ -20,7 +20,6 @@ def show_plan(
     *,
     device: torch.device,
     runtime: str,
-    mirror: bool,
     options: GlobalOptions,
 ) -> None:
     """Forecast every case and print the plan.
@@ -29,7 +28,7 @@ def show_plan(
         MedsegError: the model cannot be loaded, or a case cannot be read.
     """
     keep_freed_memory()
-    runner = Runner(bundle, device=device, runtime=runtime, mirror=mirror)
+    runner = Runner(bundle, device=device, runtime=runtime)
     with progress_bars(shown=not options.quiet) as progress:
         plans = [forecast(runner, case) for case in progress.track(cases, description="planning")]
     if options.json:

@@ -38,12 +38,6 @@ def segment(
     runtime: Annotated[
         str, typer.Option(help="What computes: auto, torch, openvino or onnx; auto takes the best that is installed.")
     ] = "auto",
-    mirror: Annotated[
-        bool,
-        typer.Option(
-            "--mirror", help="Average each scan and its mirror images, where the model allows: slower, often better."
-        ),
-    ] = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what each case will take (windows, time, memory), and do nothing.")
     ] = False,
@@ -72,7 +66,7 @@ def segment(
     if not cases:
         raise CaseError(unresolved[0].message if unresolved else "no scan was found in what was given.")
     if plan:
-        show_plan(loaded, cases, device=chosen, runtime=runtime, mirror=mirror, options=options)
+        show_plan(loaded, cases, device=chosen, runtime=runtime, options=options)
         return
     planned = plan_outputs(cases, output, overwrite=overwrite)
     if not options.quiet:
@@ -84,7 +78,6 @@ def segment(
         planned,
         device=chosen,
         runtime=runtime,
-        mirror=mirror,
         overwrite=overwrite,
         options=options,
     )

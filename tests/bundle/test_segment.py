@@ -10,10 +10,10 @@ import torch
 from monai.data import MetaTensor
 
 import medseg
-from medseg.bundle import OutputPaths, Runner, load_bundle
+from medseg.bundle import OutputPaths, Runner, build_segmenter, load_bundle
 from medseg.data import load_manifest
-from medseg.errors import CaseError, ImageError, OutputError
-from medseg.inference import Stages
+from medseg.errors import CaseError, ImageError, OutputError, SettingsError
+from medseg.inference import MirrorInferer, Stages
 from medseg.io import CaseFiles, ChannelFile, read_volume
 
 CPU = torch.device("cpu")
@@ -107,3 +107,16 @@ def test_the_order_of_the_axes_changes_no_voxel_of_a_real_hippocampus(test_data)
     for axcodes in ("LIP", "ASR"):
         found = segmenter(stored_as(image, axcodes))
         assert np.array_equal(found.labels, stored_as(labels, axcodes).numpy()[0]), axcodes
+
+
+def test_mirror_images_are_averaged_along_the_axes_that_the_bundle_names(folder):
+    named = load_bundle(folder).with_config(mirror_axes=[0, 2])
+    inferer = build_segmenter(named, device=CPU, mirror=True).inferer
+    assert isinstance(inferer, MirrorInferer)
+    assert inferer.axes == (0, 2)
+
+
+def test_a_bundle_of_left_and_right_organs_is_not_mirrored():
+    bundle = load_bundle("dformer_head_neck_oar")
+    with pytest.raises(SettingsError, match="dformer_head_neck_oar names no mirror_axes"):
+        build_segmenter(bundle, device=CPU, mirror=True)

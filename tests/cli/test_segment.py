@@ -255,23 +255,6 @@ def test_an_unknown_runtime_is_refused_in_one_line(medseg_command, tiny_bundle, 
     assert "runtime 'caffe' is unknown: expected one of auto, torch, openvino, onnx" in " ".join(outcome.err.split())
 
 
-def test_mirror_images_are_averaged_where_the_model_allows_it(medseg_command, scan, tmp_path):
-    given = ("segment", scan, "--bundle", "dformer_hippocampus", "--output")
-    assert medseg_command(*given, tmp_path / "once" / "").exit_code == 0
-    assert medseg_command(*given, tmp_path / "mirrored" / "", "--mirror").exit_code == 0
-    records = [json.loads((tmp_path / name / "scan.json").read_text()) for name in ("once", "mirrored")]
-    assert [record["settings"]["is_mirrored"] for record in records] == [False, True]
-    assert records[0]["settings"]["mirror_axes"] == [0]
-
-
-def test_a_model_of_left_and_right_organs_is_not_mirrored(medseg_command, scan, tmp_path):
-    outcome = medseg_command(
-        "segment", scan, "--bundle", "dformer_head_neck_oar", "--output", tmp_path / "out", "--mirror"
-    )
-    assert outcome.exit_code == 2
-    assert "dformer_head_neck_oar names no mirror_axes" in " ".join(outcome.err.split())
-
-
 def test_the_plan_says_what_a_case_takes_and_does_nothing(medseg_command, tiny_bundle, scan, tmp_path):
     given = ("segment", scan, "--bundle", tiny_bundle, "--output", tmp_path / "out")
     outcome = medseg_command(*given, "--plan", "--json")
