@@ -18,6 +18,13 @@ from medseg.errors import SettingsError
 
 __all__ = ["World", "world"]
 
+_ENDED: list[dist.ProcessGroup | None] = []
+"""Groups that are no longer used, and never freed while training's own objects are.
+
+Whoever lets go of a group last joins its threads. A ``DistributedDataParallel`` does so while it holds Python's global
+lock, for which such a thread may be waiting: both would wait for ever. Kept here, the group outlives it.
+"""
+
 
 @dataclass(frozen=True)
 class World:
@@ -85,6 +92,7 @@ def world(device: torch.device) -> Iterator[World]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    _ENDED.append(dist.group.WORLD)
     try:
         yield World(dist.get_rank(), dist.get_world_size())
     finally:
