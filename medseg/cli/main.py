@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from medseg import __version__
+from medseg.cli.benchmark import benchmark
 from medseg.cli.bundle import bundle_app
 from medseg.cli.console import error_line
 from medseg.cli.context import GlobalOptions
@@ -84,6 +85,7 @@ app.command(name="cross-validate")(cross_validate)
 app.command()(evaluate)
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(data_app, name="data")
+app.command()(benchmark)
 app.command()(doctor)
 app.command()(demo)
 

@@ -1,0 +1,194 @@
+"""MONAI's own road through a bundle, in a process of its own: what medseg is measured against.
+
+``SupervisedEvaluator`` over the bundle's preprocessing, inferer and MONAI's network class, then ``Invertd``, the
+choice of the label and ``SaveImaged``. Nothing is tuned: this is what ``python -m monai.bundle run`` does.
+
+    python -m medseg.benchmark.stock \
+        '{"bundle": …, "files": […], "weights": …, "trust": null, "device": "cpu", "output": …}'
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
+from monai.inferers import Inferer
+from monai.networks.nets import SwinUNETR as MonaiSwinUNETR
+from monai.networks.nets.swin_unetr import PatchMergingV2
+from monai.transforms import AsDiscreted, Compose, Invertd, SaveImaged, Transform
+from torch import nn
+
+from medseg.bundle import Bundle, load_bundle
+from medseg.bundle.build import build_network, build_steps
+from medseg.inference import RestoreLabelsd, SliceBySliceInferer
+from medseg.networks import SwinUNETR
+from medseg.networks.blocks.patches import LEGACY_3D
+from medseg.networks.swin_unetr import SwinUNETRConfig
+
+__all__ = ["run_stock", "stock_network"]
+
+
+class LegacyPatchMerging(PatchMergingV2):
+    """Neighbours in the order of MONAI before 1.5, in which the released weights were trained."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Halve a map (B, I, J, K, D) along each axis; (B, I/2, J/2, K/2, 2 D)."""
+        padding = [missing for size in reversed(x.shape[1:4]) for missing in (0, size % 2)]
+        x = nn.functional.pad(x, (0, 0, *padding))
+        neighbours = [x[:, i::2, j::2, k::2] for i, j, k in LEGACY_3D]
+        merged: torch.Tensor = self.reduction(self.norm(torch.cat(neighbours, dim=-1)))
+        return merged
+
+
+def stock_network(network: nn.Module) -> nn.Module:
+    """MONAI's class with the same weights where MONAI has one (Swin UNETR), else the network itself."""
+    if not isinstance(network, SwinUNETR):
+        return network
+    config = network.config
+    merging = {"current": "merging", "lexicographic": "mergingv2", "legacy": LegacyPatchMerging}[config.merging]
+    stock = MonaiSwinUNETR(
+        in_channels=config.in_channels,
+        out_channels=config.out_channels,
+        feature_size=config.feature_size,
+        depths=config.depths,
+        num_heads=config.num_heads,
+        window_size=config.attn_window,
+        mlp_ratio=config.mlp_ratio,
+        qkv_bias=config.qkv_bias,
+        patch_norm=config.patch_norm,
+        normalize=config.normalize,
+        norm_name=_norm_of(config),
+        spatial_dims=config.spatial_dims,
+        use_v2=config.stage_convolutions,
+        downsample=merging,
+    )
+    stock.load_state_dict(network.state_dict())
+    placed: nn.Module = stock.to(next(network.parameters()).device)
+    return placed.eval()
+
+
+def _norm_of(config: SwinUNETRConfig) -> tuple[str, dict[str, Any]]:
+    """The normalisation of the convolutions, as MONAI names it."""
+    norm = config.norm
+    groups = {} if norm.groups is None else {"num_groups": norm.groups}
+    return norm.kind, {"affine": norm.affine, "eps": norm.eps, **groups}
+
+
+def run_stock(
+    bundle: Bundle, files: Sequence[Path], *, device: torch.device, output: Path
+) -> tuple[Path, dict[str, float]]:
+    """The labels that MONAI's road writes into ``output``, and the seconds of each stage."""
+    watch = _Watch()
+    with watch.stage("load"):
+        parser = bundle.parser(device=device)
+        network = stock_network(build_network(bundle, device=device))
+        preprocessing = build_steps(bundle, "preprocessing", parser)
+        inferer = _stock_inferer(bundle.build("inferer", parser))
+        postprocessing = _stock_postprocessing(build_steps(bundle, "postprocessing", parser), preprocessing, output)
+    paths = [str(path) for path in files]
+    image = paths[0] if len(paths) == 1 else paths
+    dataset = Dataset([{"image": image}], transform=_Timed(preprocessing, watch, "read and preprocess"))
+    SupervisedEvaluator(
+        device=device,
+        val_data_loader=DataLoader(dataset, batch_size=1, num_workers=0),
+        network=network,
+        inferer=_TimedInferer(inferer, watch),
+        postprocessing=_Timed(postprocessing, watch, "restore and write"),
+        amp=device.type == "cuda",
+    ).run()
+    return next(output.glob("*.nii.gz")), watch.stage_s
+
+
+class _Watch:
+    """Seconds by stage; mutable, as a stopwatch must be."""
+
+    def __init__(self) -> None:
+        self.stage_s: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stage_s[name] = self.stage_s.get(name, 0.0) + time.perf_counter() - began
+
+
+class _Timed(Transform):
+    """A transform under a stopwatch."""
+
+    def __init__(self, transform: Transform, watch: _Watch, name: str) -> None:
+        self._transform = transform
+        self._watch = watch
+        self._name = name
+
+    def __call__(self, data: Any) -> Any:
+        with self._watch.stage(self._name):
+            return self._transform(data)
+
+
+class _TimedInferer(Inferer):
+    """An inferer under a stopwatch."""
+
+    def __init__(self, inferer: Inferer, watch: _Watch) -> None:
+        super().__init__()
+        self._inferer = inferer
+        self._watch = watch
+
+    def __call__(self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        with self._watch.stage("infer"):
+            return self._inferer(inputs, network, *args, **kwargs)
+
+
+def _stock_inferer(inferer: Inferer) -> Inferer:
+    """Slices one by one, as the authors of 2D networks do; every other inferer as the bundle has it."""
+    if not isinstance(inferer, SliceBySliceInferer):
+        return inferer
+    one_by_one = copy(inferer)
+    one_by_one.batch_size = 1
+    return one_by_one
+
+
+def _stock_postprocessing(postprocessing: Compose, preprocessing: Compose, output: Path) -> Compose:
+    """The bundle's steps with MONAI's ``Invertd``, arg-max and ``SaveImaged`` where medseg's engine has its own."""
+    steps: list[Transform] = []
+    is_regions = any(
+        isinstance(step, AsDiscreted) and step.threshold[0] is not None for step in postprocessing.transforms
+    )
+    for step in postprocessing.transforms:
+        if isinstance(step, RestoreLabelsd):
+            steps.append(Invertd(keys="pred", transform=preprocessing, orig_keys="image", nearest_interp=False))
+            steps += [] if is_regions else [AsDiscreted(keys="pred", argmax=True)]
+        elif not isinstance(step, SaveImaged):
+            steps.append(step)
+    saving = SaveImaged(
+        keys="pred",
+        output_dir=output,
+        output_postfix="",
+        output_dtype=torch.uint8,
+        resample=False,
+        separate_folder=False,
+    )
+    return Compose([*steps, saving])
+
+
+def main() -> None:
+    """Run what the one argument asks for, and print the seconds of each stage as JSON."""
+    asked = json.loads(sys.argv[1])
+    bundle = load_bundle(asked["bundle"], trust=asked["trust"])
+    bundle = replace(bundle, weights=Path(asked["weights"]) if asked["weights"] else None)
+    files = [Path(path) for path in asked["files"]]
+    labels, stage_s = run_stock(bundle, files, device=torch.device(asked["device"]), output=Path(asked["output"]))
+    sys.stdout.write(json.dumps({"labels": str(labels), "stage_s": stage_s}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""``medseg benchmark``: medseg and MONAI's stock path on the same scan, in turn → a table, numbers and a picture."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medseg.cli.console import messages, print_json, progress_bars
+from medseg.cli.context import options_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from medseg.benchmark import Comparison
+
+__all__ = ["benchmark"]
+
+
+def benchmark(
+    ctx: typer.Context,
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="One case, as for medseg segment.")],
+    bundle: Annotated[str, typer.Option(help="Name or folder of the model; without weights it gets random ones.")],
+    output: Annotated[Path | None, typer.Option(help="Folder for benchmark.json and benchmark.png.")] = None,
+    runtime: Annotated[str, typer.Option(help="What computes; several with commas between: torch,openvino.")] = "auto",
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each; the medians are shown.")] = 3,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    weights: Annotated[Path | None, typer.Option(help="Weights in place of the model's own.")] = None,
+    trust: Annotated[str | None, typer.Option(metavar="SHA256", help="Vouch for a model of others.")] = None,
+) -> None:
+    """Measure medseg against MONAI's stock path: whole processes in turn, same weights, same scan."""
+    options = options_of(ctx)
+    from medseg.atomic import atomic_write
+    from medseg.benchmark import compare, draw_comparison
+    from medseg.bundle import choose_device, load_bundle
+    from medseg.errors import CaseError
+    from medseg.io import CaseFiles, resolve_cases
+
+    loaded = replace(load_bundle(bundle, trust=trust), weights=weights)
+    resolved = resolve_cases(inputs, channels=loaded.channel_specs)
+    cases = [case for case in resolved if isinstance(case, CaseFiles)]
+    if len(cases) != 1 or len(resolved) != 1:
+        raise CaseError(f"{len(resolved)} cases found: the benchmark takes one.")
+    with progress_bars(shown=not options.quiet) as progress:
+        task = progress.add_task("runs", total=None)
+        comparison = compare(
+            loaded,
+            inputs,
+            cases[0],
+            runtimes=[name.strip() for name in runtime.split(",")],
+            device=str(choose_device(device)),
+            repeats=repeats,
+            trust=trust,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        with atomic_write(output / "benchmark.json", overwrite=True) as temporary:
+            temporary.write_text(json.dumps(comparison.as_json(), indent=2) + "\n", encoding="utf-8")
+        draw_comparison(comparison, output / "benchmark.png", overwrite=True)
+    if options.json:
+        print_json(comparison.as_json())
+    elif not options.quiet:
+        messages.print(_table(comparison))
+        messages.print(
+            f"{comparison.bundle_name} ({comparison.weights} weights) on {comparison.case_id}: whole processes in "
+            f"turn, medians of {repeats}, {comparison.n_threads} threads, {comparison.device}.",
+            markup=False,
+        )
+
+
+def _table(comparison: Comparison) -> Table:
+    """One column a road: its medians, and how many times less medseg's takes."""
+    from rich.table import Table
+
+    roads = [comparison.stock, *comparison.ours]
+    stages = list(dict.fromkeys(stage for road in roads for stage in road.median_stages()))
+    table = Table("", *(road.name for road in roads))
+    table.add_row("computed by", *(road.computed_by for road in roads))
+    table.add_row("whole process", *(f"{road.median('seconds'):.1f} s" for road in roads))
+    table.add_row("first use", *(f"{road.first.seconds:.1f} s" if road.first else "" for road in roads))
+    for stage in stages:
+        seconds = [road.median_stages().get(stage) for road in roads]
+        table.add_row(f"  {stage}", *("" if value is None else f"{value:.1f} s" for value in seconds))
+    table.add_row("processor time", *(f"{road.median('cpu_s'):.1f} s" for road in roads))
+    table.add_row("memory", *(f"{road.median('peak_mb') / 1000:.2f} GB" for road in roads))
+    for heading, measure in (("less time", "seconds"), ("less processor time", "cpu_s"), ("less memory", "peak_mb")):
+        table.add_row(heading, "", *(f"{comparison.ratio(road, measure):.2f}×" for road in comparison.ours))
+    table.add_row("same labels", "", *(f"{road.label_agreement:.4%}" for road in comparison.ours))
+    return table
