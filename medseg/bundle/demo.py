@@ -14,12 +14,11 @@ from monai.data import MetaTensor
 from nilearn.datasets import load_mni152_template
 
 from medseg.bundle.outputs import OutputPaths
-from medseg.bundle.segment import Runner
+from medseg.bundle.segment import Measures, Runner
 from medseg.errors import RunError
 from medseg.geometry import Geometry, Interpolation, resample_onto, resample_volume
 from medseg.inference import Stages
 from medseg.io import Scan, write_image
-from medseg.record import Stopwatch
 from medseg.report import LabelStatistics, label_statistics
 from medseg.segmentation import Segmentation
 
@@ -73,7 +72,8 @@ def run_demo(runner: Runner, folder: Path, *, overwrite: bool, stages: Stages | 
         RunError: a side has no label at all.
         OutputError: a result exists, or cannot be written.
     """
-    watch = Stopwatch()
+    measures = Measures()
+    stages = measures.listening_with(stages or Stages())
     files = OutputPaths.beside(folder / f"{CASE_ID}.nii.gz")
     scan_path = folder / "mni152_t1.nii.gz"
     scan = _template()
@@ -81,8 +81,7 @@ def run_demo(runner: Runner, folder: Path, *, overwrite: bool, stages: Stages | 
     sides = []
     for name, center_mm in CENTERS_MM.items():
         region = resample_onto(scan.image, _region(scan.geometry, center_mm), interpolation=Interpolation.NEAREST)
-        with watch.stage("segment"):
-            found = runner.segmenter(region, stages=stages)
+        found = runner.segmenter(region, stages=stages)
         if not found.labels.any():
             raise RunError(f"nothing was found in the {name} region: the weights are not those of this bundle.")
         sides.append(Side(name, label_statistics(found, region, channel_names=runner.segmenter.channel_names)))
@@ -96,7 +95,7 @@ def run_demo(runner: Runner, folder: Path, *, overwrite: bool, stages: Stages | 
         labels = torch.maximum(labels, home)
     segmentation = Segmentation(labels.numpy(), scan.geometry, runner.segmenter.label_table)
     write_image(scan.image, scan_path, overwrite=overwrite)
-    runner.write(scan, segmentation, files, input_paths=[], overwrite=overwrite, watch=watch)
+    runner.write(scan, segmentation, files, input_paths=[], overwrite=overwrite, measures=measures)
     return DemoResult(tuple(sides), segmentation, files, scan_path)
 
 

@@ -6,7 +6,7 @@ The command line, the viewer and the label server call these functions.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,7 +19,7 @@ from medseg.bundle.edition import in_the_cases_edition
 from medseg.bundle.load import Bundle, load_bundle, sha256_of
 from medseg.bundle.outputs import OutputPaths
 from medseg.errors import CaseError
-from medseg.inference import MirrorInferer, Segmenter, Stages
+from medseg.inference import MirrorInferer, Segmenter, Stages, WindowCount
 from medseg.io import CaseFiles, FailedCase, Scan, read_case, resolve_cases, write_labels
 from medseg.record import (
     GoldenWindow,
@@ -29,13 +29,14 @@ from medseg.record import (
     Stopwatch,
     UsedBundle,
     UsedRuntime,
+    UsedWindows,
     process_peak_memory_mb,
     write_record,
 )
 from medseg.report import label_statistics, write_picture, write_statistics
 from medseg.segmentation import Segmentation
 
-__all__ = ["CaseResult", "Runner", "segment"]
+__all__ = ["CaseResult", "Measures", "Runner", "segment"]
 
 ScanInput: TypeAlias = str | Path | Sequence[str | Path] | MetaTensor
 
@@ -70,6 +71,36 @@ class CaseResult:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class Measures:
+    """What is measured while a case runs; filled by a run that ``listening_with`` its stages."""
+
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    counts: list[WindowCount] = field(default_factory=list)
+
+    def listening_with(self, stages: Stages) -> Stages:
+        """The same listener, with a stopwatch running inside each stage and the windows counted."""
+
+        @contextmanager
+        def timed(stage: str) -> Iterator[None]:
+            with stages.timed(stage), self.watch.stage(stage):
+                yield
+
+        def counted(count: WindowCount) -> None:
+            self.counts.append(count)
+            stages.counted(count)
+
+        return replace(stages, timed=timed, counted=counted)
+
+    def windows(self) -> UsedWindows | None:
+        """All windows of the run; None where they were not counted."""
+        if not self.counts:
+            return None
+        return UsedWindows(
+            count=sum(count.n_windows for count in self.counts), reused=sum(count.n_reused for count in self.counts)
+        )
+
+
 class Runner:
     """A bundle on a device, loaded once and used for every case of a cohort."""
 
@@ -85,8 +116,8 @@ class Runner:
             MedsegError: the case cannot be read or segmented, or a result cannot be written.
         """
         began = time.perf_counter()
-        watch = Stopwatch()
-        stages = _measured(stages or Stages(), watch)
+        measures = Measures()
+        stages = measures.listening_with(stages or Stages())
         with stages.timed("read"):
             scan = read_case(case)
         segmentation = self.segmenter(scan.image, stages=stages)
@@ -95,7 +126,7 @@ class Runner:
         with stages.timed("write"):
             input_paths = [channel.path for channel in case.channels]
             scan = replace(scan, warnings=warnings)
-            self.write(scan, segmentation, files, input_paths=input_paths, overwrite=overwrite, watch=watch)
+            self.write(scan, segmentation, files, input_paths=input_paths, overwrite=overwrite, measures=measures)
         return CaseResult(scan.case_id, segmentation, files, warnings, time.perf_counter() - began)
 
     def write(
@@ -106,21 +137,21 @@ class Runner:
         *,
         input_paths: Sequence[Path],
         overwrite: bool,
-        watch: Stopwatch,
+        measures: Measures,
     ) -> None:
         """Statistics, picture, run record and, last, the labels: where they are, the result is complete.
 
         Raises:
             OutputError: a file exists, or cannot be written.
         """
-        with watch.stage("report"):
+        with measures.watch.stage("report"):
             self._write_beside(scan, segmentation, files, overwrite=overwrite)
-        record = self._record(scan, watch)
+        record = self._record(scan, measures)
         write_record(files.record, record, input_paths=input_paths, overwrite=overwrite)
         write_labels(segmentation, files.labels, overwrite=overwrite)
 
-    def _record(self, scan: Scan, watch: Stopwatch) -> RunRecord:
-        stage_s = {stage: round(seconds, 4) for stage, seconds in watch.stage_s.items()}
+    def _record(self, scan: Scan, measures: Measures) -> RunRecord:
+        stage_s = {stage: round(seconds, 4) for stage, seconds in measures.watch.stage_s.items()}
         return RunRecord(
             case_id=scan.case_id,
             started_utc=datetime.now(UTC) - timedelta(seconds=sum(stage_s.values())),
@@ -131,6 +162,7 @@ class Runner:
             settings=self._settings(),
             device=str(self.segmenter.device),
             runtime=self._runtime(),
+            windows=measures.windows(),
             stage_s=stage_s,
             process_peak_memory_mb=round(process_peak_memory_mb(), 1),
             warnings=scan.warnings,
@@ -207,17 +239,6 @@ def _read_one(image: str | Path | Sequence[str | Path], bundle: Bundle) -> MetaT
     if isinstance(case, FailedCase):
         raise CaseError(case.message)
     return read_case(case).image
-
-
-def _measured(stages: Stages, watch: Stopwatch) -> Stages:
-    """The same listener, with a stopwatch running inside each stage."""
-
-    @contextmanager
-    def timed(stage: str) -> Iterator[None]:
-        with stages.timed(stage), watch.stage(stage):
-            yield
-
-    return replace(stages, timed=timed)
 
 
 def _extent_warnings(bundle: Bundle, scan: Scan) -> tuple[str, ...]:

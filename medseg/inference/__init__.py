@@ -13,7 +13,7 @@ from medseg.inference.runtime import (
     golden_window,
     installed_runtimes,
 )
-from medseg.inference.segmenter import Segmenter, Stages, label_postprocessing, region_threshold
+from medseg.inference.segmenter import Segmenter, Stages, WindowCount, label_postprocessing, region_threshold
 from medseg.inference.slices import SliceBySliceInferer
 from medseg.inference.windows import count_windows, window_starts
 
@@ -25,6 +25,7 @@ __all__ = [
     "Segmenter",
     "SliceBySliceInferer",
     "Stages",
+    "WindowCount",
     "WindowRuntime",
     "batch_shape",
     "check_runtime",

@@ -18,6 +18,7 @@ from torch import nn
 from medseg.errors import ImageError
 from medseg.geometry import Geometry, geometry_of
 from medseg.inference.blocks import Blocks, NotBlockwiseError, logits_in_blocks
+from medseg.inference.constant import ConstantWindowsOnce
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.predict import predict_logits, preprocess
 from medseg.inference.restore import RestoreLabelsd, restore_blocks, restore_labels, restore_regions
@@ -27,18 +28,30 @@ from medseg.inference.windows import count_windows
 from medseg.labels import LabelTable
 from medseg.segmentation import Segmentation
 
-__all__ = ["Segmenter", "Stages", "label_postprocessing", "region_threshold"]
+__all__ = ["Segmenter", "Stages", "WindowCount", "label_postprocessing", "region_threshold"]
 
 REPLACED = (Activationsd, AsDiscreted, Invertd, RestoreLabelsd, SaveImaged)
 """Steps of a bundle's postprocessing that the engine does itself: restoring, choosing the label, writing."""
 
 
 @dataclass(frozen=True)
+class WindowCount:
+    """Windows of one volume; ``n_reused`` of them showed one value throughout and took the answer to an earlier one."""
+
+    n_windows: int
+    n_reused: int
+
+
+@dataclass(frozen=True)
 class Stages:
-    """Who watches a run: ``timed`` measures a stage, ``windows`` hears of windows done and their number."""
+    """Who watches a run: ``timed`` measures a stage, ``windows`` hears of windows done and their number.
+
+    ``counted`` hears at the end how many there were.
+    """
 
     timed: Callable[[str], AbstractContextManager[object]] = lambda stage: nullcontext()
     windows: Callable[[int, int], None] = lambda done, total: None
+    counted: Callable[[WindowCount], None] = lambda count: None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +73,8 @@ class Segmenter:
     region_threshold: float | None = None
     runtime: WindowRuntime | None = None
     """What computes the windows; without it the network itself."""
+    reuses_constant_windows: bool = True
+    """Whether windows that show nothing are computed once; the labels are the same."""
 
     def __call__(self, image: MetaTensor, *, stages: Stages | None = None) -> Segmentation:
         """The labels of an image (C, I, J, K) float32 as read, on the image's own grid.
@@ -74,7 +89,10 @@ class Segmenter:
         with stages.timed("preprocess"):
             prepared = preprocess(image.to(self.device), self.preprocessing)
         network = self.network_for(prepared, stages=stages)
-        restored = self._inferred(prepared, scan, network, stages)
+        sparing = ConstantWindowsOnce(network) if self.reuses_constant_windows else None
+        restored = self._inferred(prepared, scan, network if sparing is None else sparing, stages)
+        if sparing is not None:
+            stages.counted(WindowCount(sparing.n_windows, sparing.n_reused))
         with stages.timed("postprocess"):
             placed = MetaTensor(restored, affine=torch.from_numpy(scan.affine.copy()))
             cleaned = self.postprocessing({"pred": placed})["pred"]

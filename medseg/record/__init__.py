@@ -8,6 +8,7 @@ from medseg.record.run_record import (
     RunRecord,
     UsedBundle,
     UsedRuntime,
+    UsedWindows,
     package_versions,
     write_record,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "Stopwatch",
     "UsedBundle",
     "UsedRuntime",
+    "UsedWindows",
     "package_versions",
     "process_peak_memory_mb",
     "write_record",

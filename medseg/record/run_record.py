@@ -31,6 +31,7 @@ __all__ = [
     "RunRecord",
     "UsedBundle",
     "UsedRuntime",
+    "UsedWindows",
     "package_versions",
     "write_record",
 ]
@@ -135,6 +136,16 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
+class UsedWindows(Settings):
+    """How many windows were laid over the scan.
+
+    ``reused`` of them held one value in each channel, and took the answer to an earlier window like them.
+    """
+
+    count: int = Field(ge=0)
+    reused: int = Field(ge=0)
+
+
 class RunRecord(Settings):
     """How one segmentation came about.
 
@@ -153,6 +164,7 @@ class RunRecord(Settings):
     settings: PlainValues = Field(default_factory=dict)
     device: str
     runtime: UsedRuntime | None = None
+    windows: UsedWindows | None = None
     stage_s: dict[str, Seconds] = Field(default_factory=dict)
     process_peak_memory_mb: Seconds | None = None
     warnings: tuple[str, ...] = ()

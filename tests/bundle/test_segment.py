@@ -64,6 +64,7 @@ def test_a_run_leaves_labels_record_picture_and_statistics(bundle, tmp_path, wri
     assert record["warnings"] == ["something was assumed."]
     assert {"read", "preprocess", "infer", "restore", "postprocess", "report"} <= record["stage_s"].keys()
     assert heard[-1][0] == heard[-1][1] > 1
+    assert record["windows"] == {"count": heard[-1][1], "reused": 0}
     shown = json.loads(json.dumps(result.as_json()))
     assert shown["files"]["labels"] == str(files.labels)
     assert shown["warnings"] == ["something was assumed."]
