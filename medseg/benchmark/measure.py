@@ -1,20 +1,20 @@
 """A command in a fresh process, with its wall-clock time, processor time and memory at its fullest moment."""
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from medseg.errors import RunError
 
 __all__ = ["ProcessRun", "run_process"]
 
-KIB_IN_MB = 1024 / 1e6
-"""Linux counts a process's memory in KiB; macOS in bytes."""
+WATCHER = Path(__file__).with_name("watch.py")
 
 
 @dataclass(frozen=True)
@@ -51,23 +51,17 @@ def run_process(module: str, words: Sequence[str], *, environment: Mapping[str, 
     Raises:
         RunError: the process failed; with the last line that it wrote.
     """
-    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *words], stdout=stdout, stderr=stderr, env={**os.environ, **environment}
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        done = subprocess.run(
+            [sys.executable, str(WATCHER), str(report), sys.executable, "-m", module, *words],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **environment},
+            check=False,
         )
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        seconds = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)  # reaped here, by wait4, and not by subprocess
-        stdout.seek(0)
-        stderr.seek(0)
-        if process.returncode:
-            last = (stderr.read().strip().splitlines() or ["it said nothing"])[-1]
-            raise RunError(f"{module} ended with exit code {process.returncode}: {last}")
-        peak_mb = usage.ru_maxrss * KIB_IN_MB if sys.platform == "linux" else usage.ru_maxrss / 1e6
-        return ProcessRun(seconds, usage.ru_utime + usage.ru_stime, peak_mb, {}), stdout.read()
+        found = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {"exit_code": done.returncode}
+    if found.pop("exit_code"):
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise RunError(f"{module} failed: {last}")
+    return ProcessRun(**found, stage_s={}), done.stdout

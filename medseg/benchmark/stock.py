@@ -23,7 +23,7 @@ from monai.engines import SupervisedEvaluator
 from monai.inferers import Inferer
 from monai.networks.nets import SwinUNETR as MonaiSwinUNETR
 from monai.networks.nets.swin_unetr import PatchMergingV2
-from monai.transforms import AsDiscreted, Compose, Invertd, SaveImaged, Transform
+from monai.transforms import AsDiscreted, Compose, Invertd, LoadImaged, SaveImaged, Transform
 from torch import nn
 
 from medseg.bundle import Bundle, load_bundle
@@ -70,7 +70,9 @@ def stock_network(network: nn.Module) -> nn.Module:
         use_v2=config.stage_convolutions,
         downsample=merging,
     )
-    stock.load_state_dict(network.state_dict())
+    # MONAI stores its index tables as well, which follow from the sizes.
+    tables = {name: value for name, value in stock.state_dict().items() if name.endswith("relative_position_index")}
+    stock.load_state_dict(tables | network.state_dict())
     placed: nn.Module = stock.to(next(network.parameters()).device)
     return placed.eval()
 
@@ -90,7 +92,7 @@ def run_stock(
     with watch.stage("load"):
         parser = bundle.parser(device=device)
         network = stock_network(build_network(bundle, device=device))
-        preprocessing = build_steps(bundle, "preprocessing", parser)
+        preprocessing = _with_reader(build_steps(bundle, "preprocessing", parser))
         inferer = _stock_inferer(bundle.build("inferer", parser))
         postprocessing = _stock_postprocessing(build_steps(bundle, "postprocessing", parser), preprocessing, output)
     paths = [str(path) for path in files]
@@ -146,6 +148,13 @@ class _TimedInferer(Inferer):
     def __call__(self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Any:
         with self._watch.stage("infer"):
             return self._inferer(inputs, network, *args, **kwargs)
+
+
+def _with_reader(preprocessing: Compose) -> Compose:
+    """The steps after a reader: from a bundle of others, ``load_bundle`` takes its own out."""
+    if any(isinstance(step, LoadImaged) for step in preprocessing.transforms):
+        return preprocessing
+    return Compose([LoadImaged(keys="image", image_only=True, ensure_channel_first=True), *preprocessing.transforms])
 
 
 def _stock_inferer(inferer: Inferer) -> Inferer:

@@ -1,0 +1,33 @@
+"""A command in a fresh process: its time, its memory, and its last words where it fails."""
+
+import pytest
+
+from medseg.benchmark.measure import run_process
+from medseg.errors import RunError
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """A module that takes 200 MB and half a second of processor time, or fails when told so."""
+    (tmp_path / "hungry.py").write_text(
+        "import os, sys, time\n"
+        "if 'fail' in sys.argv: sys.exit('there is no bread')\n"
+        "block = bytearray(os.urandom(1)) * 200_000_000\n"
+        "began = time.process_time()\n"
+        "while time.process_time() - began < 0.5: pass\n"
+        "print(os.environ['COURSE'])\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return "hungry"
+
+
+def test_time_and_memory_are_those_of_the_process(module):
+    run, printed = run_process(module, [], environment={"COURSE": "soup"})
+    assert printed == "soup\n"
+    assert 0.5 <= run.cpu_s <= run.seconds + 0.5
+    assert 200 <= run.peak_mb < 400
+
+
+def test_a_process_that_fails_is_quoted(module):
+    with pytest.raises(RunError, match="hungry failed: there is no bread"):
+        run_process(module, ["fail"], environment={})
