@@ -1,6 +1,7 @@
 """Bundles: finding, loading and running the model folders that say everything about one model."""
 
 from medseg.bundle.build import build_network, build_segmenter, choose_device
+from medseg.bundle.cohort import CaseEnd, run_cases
 from medseg.bundle.create import create_bundle
 from medseg.bundle.download import download_large_files, large_files
 from medseg.bundle.evaluate import evaluate_bundle, evaluate_split
@@ -16,6 +17,7 @@ from medseg.bundle.verify import Check, verify_bundle
 
 __all__ = [
     "Bundle",
+    "CaseEnd",
     "CaseResult",
     "Check",
     "Forecast",
@@ -43,6 +45,7 @@ __all__ = [
     "parse_settings",
     "plan_bundle",
     "plan_outputs",
+    "run_cases",
     "segment",
     "sha256_of",
     "verify_bundle",

@@ -13,8 +13,9 @@ import torch
 from monai.data import MetaTensor
 from nilearn.datasets import load_mni152_template
 
+from medseg.bundle.measures import Measures
 from medseg.bundle.outputs import OutputPaths
-from medseg.bundle.segment import Measures, Runner
+from medseg.bundle.segment import Runner
 from medseg.errors import RunError
 from medseg.geometry import Geometry, Interpolation, resample_onto, resample_volume
 from medseg.inference import Stages
@@ -95,6 +96,7 @@ def run_demo(runner: Runner, folder: Path, *, overwrite: bool, stages: Stages | 
         labels = torch.maximum(labels, home)
     segmentation = Segmentation(labels.numpy(), scan.geometry, runner.segmenter.label_table)
     write_image(scan.image, scan_path, overwrite=overwrite)
+    measures.choice = runner.segmenter.runtime.choice if runner.segmenter.runtime else None
     runner.write(scan, segmentation, files, input_paths=[], overwrite=overwrite, measures=measures)
     return DemoResult(tuple(sides), segmentation, files, scan_path)
 

@@ -3,10 +3,8 @@
 The command line, the viewer and the label server call these functions.
 """
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,26 +15,23 @@ from monai.data import MetaTensor
 from medseg.bundle.build import build_segmenter, choose_device
 from medseg.bundle.edition import in_the_cases_edition
 from medseg.bundle.load import Bundle, load_bundle, sha256_of
+from medseg.bundle.measures import Measures
 from medseg.bundle.outputs import OutputPaths
 from medseg.errors import CaseError
-from medseg.inference import MirrorInferer, Segmenter, Stages, WindowCount
+from medseg.inference import MirrorInferer, Segmenter, Stages
 from medseg.io import CaseFiles, FailedCase, Scan, read_case, resolve_cases, write_labels
 from medseg.record import (
-    GoldenWindow,
     InputChannel,
     OutputGrid,
     RunRecord,
-    Stopwatch,
     UsedBundle,
-    UsedRuntime,
-    UsedWindows,
     process_peak_memory_mb,
     write_record,
 )
 from medseg.report import label_statistics, write_picture, write_statistics
 from medseg.segmentation import Segmentation
 
-__all__ = ["CaseResult", "Measures", "Runner", "segment"]
+__all__ = ["CaseResult", "InferredCase", "ReadCase", "Runner", "segment"]
 
 ScanInput: TypeAlias = str | Path | Sequence[str | Path] | MetaTensor
 
@@ -72,33 +67,21 @@ class CaseResult:
 
 
 @dataclass(frozen=True, eq=False)
-class Measures:
-    """What is measured while a case runs; filled by a run that ``listening_with`` its stages."""
+class ReadCase:
+    """A case whose scan is in memory, and who listens to what becomes of it."""
 
-    watch: Stopwatch = field(default_factory=Stopwatch)
-    counts: list[WindowCount] = field(default_factory=list)
+    case: CaseFiles
+    scan: Scan
+    stages: Stages
+    measures: Measures
 
-    def listening_with(self, stages: Stages) -> Stages:
-        """The same listener, with a stopwatch running inside each stage and the windows counted."""
 
-        @contextmanager
-        def timed(stage: str) -> Iterator[None]:
-            with stages.timed(stage), self.watch.stage(stage):
-                yield
+@dataclass(frozen=True, eq=False)
+class InferredCase:
+    """A case whose labels are found, and not yet written."""
 
-        def counted(count: WindowCount) -> None:
-            self.counts.append(count)
-            stages.counted(count)
-
-        return replace(stages, timed=timed, counted=counted)
-
-    def windows(self) -> UsedWindows | None:
-        """All windows of the run; None where they were not counted."""
-        if not self.counts:
-            return None
-        return UsedWindows(
-            count=sum(count.n_windows for count in self.counts), reused=sum(count.n_reused for count in self.counts)
-        )
+    read: ReadCase
+    segmentation: Segmentation
 
 
 class Runner:
@@ -115,19 +98,30 @@ class Runner:
         Raises:
             MedsegError: the case cannot be read or segmented, or a result cannot be written.
         """
-        began = time.perf_counter()
+        return self.finish(self.infer(self.read(case, stages=stages)), files, overwrite=overwrite)
+
+    def read(self, case: CaseFiles, *, stages: Stages | None = None) -> ReadCase:
+        """The first third of ``run``."""
         measures = Measures()
         stages = measures.listening_with(stages or Stages())
         with stages.timed("read"):
-            scan = read_case(case)
-        segmentation = self.segmenter(scan.image, stages=stages)
-        segmentation, notes = in_the_cases_edition(segmentation, case, self.bundle.label_schema)
-        warnings = (*self.bundle.notes, *notes, *scan.warnings, *_extent_warnings(self.bundle, scan))
-        with stages.timed("write"):
-            input_paths = [channel.path for channel in case.channels]
-            scan = replace(scan, warnings=warnings)
-            self.write(scan, segmentation, files, input_paths=input_paths, overwrite=overwrite, measures=measures)
-        return CaseResult(scan.case_id, segmentation, files, warnings, time.perf_counter() - began)
+            return ReadCase(case, read_case(case), stages, measures)
+
+    def infer(self, read: ReadCase) -> InferredCase:
+        """The second third of ``run``: all that the device does."""
+        segmentation = self.segmenter(read.scan.image, stages=read.stages)
+        read.measures.choice = self.segmenter.runtime.choice if self.segmenter.runtime else None
+        segmentation, notes = in_the_cases_edition(segmentation, read.case, self.bundle.label_schema)
+        warnings = (*self.bundle.notes, *notes, *read.scan.warnings, *_extent_warnings(self.bundle, read.scan))
+        return InferredCase(replace(read, scan=replace(read.scan, warnings=warnings)), segmentation)
+
+    def finish(self, inferred: InferredCase, files: OutputPaths, *, overwrite: bool) -> CaseResult:
+        """The last third of ``run``."""
+        read, segmentation = inferred.read, inferred.segmentation
+        with read.stages.timed("write"):
+            paths = [channel.path for channel in read.case.channels]
+            self.write(read.scan, segmentation, files, input_paths=paths, overwrite=overwrite, measures=read.measures)
+        return CaseResult(read.scan.case_id, segmentation, files, read.scan.warnings, read.measures.seconds)
 
     def write(
         self,
@@ -161,26 +155,11 @@ class Runner:
             output_grid=OutputGrid.of(scan.geometry),
             settings=self._settings(),
             device=str(self.segmenter.device),
-            runtime=self._runtime(),
+            runtime=measures.runtime(),
             windows=measures.windows(),
             stage_s=stage_s,
             process_peak_memory_mb=round(process_peak_memory_mb(), 1),
             warnings=scan.warnings,
-        )
-
-    def _runtime(self) -> UsedRuntime | None:
-        """What computed the windows of the last case."""
-        if self.segmenter.runtime is None:
-            return None
-        choice = self.segmenter.runtime.choice
-        proof = choice.proof
-        return UsedRuntime(
-            name=choice.name,
-            reason=choice.reason,
-            precision=proof.precision if proof else "float32",
-            golden_window=None
-            if proof is None
-            else GoldenWindow(max_difference=proof.max_difference, label_agreement=proof.label_agreement),
         )
 
     def _write_beside(self, scan: Scan, segmentation: Segmentation, files: OutputPaths, *, overwrite: bool) -> None:

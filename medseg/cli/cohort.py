@@ -1,13 +1,14 @@
 """Running a bundle over the cases of one call, with progress bars; a case that fails does not stop the others."""
 
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
-from medseg.bundle import Bundle, CaseResult, OutputPaths, Runner
+from medseg.bundle import Bundle, CaseResult, OutputPaths, Runner, run_cases
 from medseg.cli.console import messages, progress_bars
 from medseg.cli.context import GlobalOptions
 from medseg.errors import MedsegError
@@ -52,19 +53,26 @@ def run_cohort(
         runner = Runner(bundle, device=device, runtime=runtime)
         progress.remove_task(loading)
         every = progress.add_task("cases", total=len(cases))
-        for case in cases:
-            try:
-                stages = shown_stages(progress, case.case_id)
-                results.append(runner.run(case, planned[case.case_id], overwrite=overwrite, stages=stages))
-                told = _tell_runtime(runner, told, shown=not options.quiet)
-            except MedsegError as error:
-                failures.append(FailedCase(case.case_id, str(error)))
-                exit_code = exit_code or error.exit_code
-            except Exception as error:  # noqa: BLE001  one broken case must not cost a cohort its night
+        ends = run_cases(
+            runner,
+            cases,
+            planned,
+            overwrite=overwrite,
+            stages_of=lambda case: shown_stages(progress, case.case_id),
+        )
+        for end in ends:
+            case_id = end.case.case_id
+            if end.result is not None:
+                results.append(end.result)
+            elif isinstance(end.error, MedsegError):
+                failures.append(FailedCase(case_id, str(end.error)))
+                exit_code = exit_code or end.error.exit_code
+            elif end.error is not None:
                 if options.debug:
-                    messages.print_exception()
-                failures.append(FailedCase(case.case_id, f"unexpected {type(error).__name__}: {error}"))
+                    traceback.print_exception(end.error)
+                failures.append(FailedCase(case_id, f"unexpected {type(end.error).__name__}: {end.error}"))
                 exit_code = exit_code or 1
+            told = _tell_runtime(runner, told, shown=not options.quiet)
             progress.advance(every)
     return CohortOutcome(tuple(results), tuple(failures), exit_code)
 
@@ -84,16 +92,17 @@ def _tell_runtime(runner: Runner, told: str | None, *, shown: bool) -> str | Non
 def shown_stages(progress: Progress, case_id: str) -> Stages:
     """Bars for the stage and the windows of one case."""
 
+    shown: list[TaskID] = []  # one inside another; a case has one stage at a time
+
     @contextmanager
     def timed(stage: str) -> Iterator[None]:
-        task = progress.add_task(f"{case_id}: {stage}", total=1)
+        shown.append(progress.add_task(f"{case_id}: {stage}", total=1))
         try:
             yield
         finally:
-            progress.remove_task(task)
+            progress.remove_task(shown.pop())
 
     def windows(done: int, total: int) -> None:
-        task = progress.task_ids[-1]
-        progress.update(task, total=total, completed=done)
+        progress.update(shown[-1], total=total, completed=done)
 
     return Stages(timed=timed, windows=windows)

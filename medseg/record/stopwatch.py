@@ -12,12 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 
 __all__ = ["Stopwatch", "process_peak_memory_mb"]
 
 BYTES_PER_MB = 1e6
+KIB = 1024
 
 
 class Stopwatch:
@@ -54,7 +56,11 @@ def process_peak_memory_mb() -> float:
     """
     if sys.platform == "win32":
         return float(psutil.Process().memory_info().peak_wset) / BYTES_PER_MB
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux: getrusage would count the memory of whoever started this process as its own
+        fields = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
+        return float(fields["VmHWM"].split()[0]) * KIB / BYTES_PER_MB
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak if sys.platform == "darwin" else peak * 1024) / BYTES_PER_MB  # macOS counts bytes, others KiB
+    return float(peak if sys.platform == "darwin" else peak * KIB) / BYTES_PER_MB  # macOS counts bytes, others KiB

@@ -85,5 +85,5 @@ def test_the_peak_is_at_least_what_the_process_holds_now_and_never_falls():
     del block
     # the kernel batches its counts for each thread, so both readings may be a few pages apart
     assert during >= max(before, 0.98 * held)
-    assert process_peak_memory_mb() >= during
+    assert process_peak_memory_mb() >= 0.999 * during
     assert during < 100_000, "bytes or KiB were taken for MB"
