@@ -15,7 +15,7 @@ from monai.inferers import Inferer
 
 from medseg.bundle.cost import network_cost
 from medseg.bundle.segment import Runner
-from medseg.inference import MirrorInferer, SliceBySliceInferer, batch_shape, golden_window, preprocess
+from medseg.inference import MirrorInferer, SliceBySliceInferer, batch_shape, golden_window, preprocess, rungs
 from medseg.io import CaseFiles, read_case
 
 __all__ = ["Forecast", "forecast"]
@@ -71,7 +71,8 @@ def forecast(runner: Runner, case: CaseFiles) -> Forecast:
     seconds_a_window = None if shape is None else _seconds_a_window(network, shape, segmenter.device)
     maps_mb = blocks_mb = 0.0
     if shape is not None:
-        at_once = (_windows_at_once(segmenter.inferer, shape), *shape[1:])
+        inferer = next(rungs(segmenter.inferer, device=segmenter.device)).inferer
+        at_once = (max(shape[0], int(getattr(inferer, "sw_batch_size", 1))), *shape[1:])
         maps_mb = network_cost(
             bundle.build("network_def", bundle.parser(device=torch.device("cpu"))), at_once
         ).inference_mb
@@ -105,10 +106,6 @@ def _seconds_a_window(network: torch.nn.Module, shape: tuple[int, ...], device: 
             torch.cuda.synchronize(device)
         seconds = time.perf_counter() - began
     return seconds / shape[0]
-
-
-def _windows_at_once(inferer: Inferer, shape: tuple[int, ...]) -> int:
-    return max(shape[0], int(getattr(inferer, "sw_batch_size", 1)))
 
 
 def _blocks_mb(inferer: Inferer, image: MetaTensor, shape: tuple[int, ...], *, n_channels: int) -> float:

@@ -16,6 +16,8 @@ class Measures:
 
     watch: Stopwatch = field(default_factory=Stopwatch)
     counts: list[WindowCount] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What the run said of itself, for the warnings of its record."""
     choice: RuntimeChoice | None = None
     """What computed the windows; None where the network itself did, unasked."""
 
@@ -36,7 +38,11 @@ class Measures:
             self.counts.append(count)
             stages.counted(count)
 
-        return replace(stages, timed=timed, counted=counted)
+        def told(message: str) -> None:
+            self.notes.append(message)
+            stages.told(message)
+
+        return replace(stages, timed=timed, counted=counted, told=told)
 
     def windows(self) -> UsedWindows | None:
         """All windows of the run; None where they were not counted."""

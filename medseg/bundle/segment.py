@@ -112,7 +112,8 @@ class Runner:
         segmentation = self.segmenter(read.scan.image, stages=read.stages)
         read.measures.choice = self.segmenter.runtime.choice if self.segmenter.runtime else None
         segmentation, notes = in_the_cases_edition(segmentation, read.case, self.bundle.label_schema)
-        warnings = (*self.bundle.notes, *notes, *read.scan.warnings, *_extent_warnings(self.bundle, read.scan))
+        told = (*notes, *read.measures.notes)
+        warnings = (*self.bundle.notes, *told, *read.scan.warnings, *_extent_warnings(self.bundle, read.scan))
         return InferredCase(replace(read, scan=replace(read.scan, warnings=warnings)), segmentation)
 
     def finish(self, inferred: InferredCase, files: OutputPaths, *, overwrite: bool) -> CaseResult:

@@ -1,5 +1,6 @@
 """Inference: image → windows → network → logits → labels on the scan's own grid."""
 
+from medseg.inference.ladder import rungs
 from medseg.inference.memory import keep_freed_memory
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.predict import predict_logits, preprocess
@@ -40,6 +41,7 @@ __all__ = [
     "restore_blocks",
     "restore_labels",
     "restore_regions",
+    "rungs",
     "scan_geometry",
     "window_starts",
 ]

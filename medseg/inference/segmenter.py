@@ -15,10 +15,11 @@ from monai.transforms import Activationsd, AsDiscreted, Compose, Invertd, SaveIm
 from monai.utils import ensure_tuple, fall_back_tuple
 from torch import nn
 
-from medseg.errors import ImageError
+from medseg.errors import ImageError, RunError
 from medseg.geometry import Geometry, geometry_of
 from medseg.inference.blocks import Blocks, NotBlockwiseError, logits_in_blocks
 from medseg.inference.constant import ConstantWindowsOnce
+from medseg.inference.ladder import rungs
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.predict import predict_logits, preprocess
 from medseg.inference.restore import RestoreLabelsd, restore_blocks, restore_labels, restore_regions
@@ -46,12 +47,13 @@ class WindowCount:
 class Stages:
     """Who watches a run: ``timed`` measures a stage, ``windows`` hears of windows done and their number.
 
-    ``counted`` hears at the end how many there were.
+    ``counted`` hears at the end how many there were, ``told`` what a person should know of the run.
     """
 
     timed: Callable[[str], AbstractContextManager[object]] = lambda stage: nullcontext()
     windows: Callable[[int, int], None] = lambda done, total: None
     counted: Callable[[WindowCount], None] = lambda count: None
+    told: Callable[[str], None] = lambda message: None
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,10 +91,7 @@ class Segmenter:
         with stages.timed("preprocess"):
             prepared = preprocess(image.to(self.device), self.preprocessing)
         network = self.network_for(prepared, stages=stages)
-        sparing = ConstantWindowsOnce(network) if self.reuses_constant_windows else None
-        restored = self._inferred(prepared, scan, network if sparing is None else sparing, stages)
-        if sparing is not None:
-            stages.counted(WindowCount(sparing.n_windows, sparing.n_reused))
+        restored = self._within_memory(prepared, scan, network, stages)
         with stages.timed("postprocess"):
             placed = MetaTensor(restored, affine=torch.from_numpy(scan.affine.copy()))
             cleaned = self.postprocessing({"pred": placed})["pred"]
@@ -117,10 +116,34 @@ class Segmenter:
         """How many windows a preprocessed volume of these sizes takes; None where the inferer has none."""
         return _count_windows(self.inferer, sizes)
 
-    def _inferred(self, image: MetaTensor, scan: Geometry, network: nn.Module, stages: Stages) -> torch.Tensor:
-        """Labels (1, I, J, K), or regions (L, I, J, K), on the scan's grid."""
-        with _watched(network, self.inferer, image, stages):
-            blocks = logits_in_blocks(image.as_tensor(), network, self.inferer)
+    def _within_memory(self, image: MetaTensor, scan: Geometry, network: nn.Module, stages: Stages) -> torch.Tensor:
+        """Labels (1, I, J, K), or regions (L, I, J, K), on the scan's grid, on the first rung that fits.
+
+        Raises:
+            RunError: not even the last rung fits into the device's memory.
+        """
+        for rung in rungs(self.inferer, device=self.device):
+            computing = rung.network(network)
+            sparing = ConstantWindowsOnce(computing) if self.reuses_constant_windows else None
+            try:
+                restored = self._inferred(
+                    image, scan, network=sparing or computing, inferer=rung.inferer, stages=stages
+                )
+            except torch.OutOfMemoryError:
+                stages.told(f"{self.device} ran out of memory with {rung.name}: trying with less.")
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()
+                continue
+            if sparing is not None:
+                stages.counted(WindowCount(sparing.n_windows, sparing.n_reused))
+            return restored
+        raise RunError(f"{self.device} has too little memory even for one window in half precision: use --device cpu.")
+
+    def _inferred(
+        self, image: MetaTensor, scan: Geometry, *, network: nn.Module, inferer: Inferer, stages: Stages
+    ) -> torch.Tensor:
+        with _watched(network, inferer, image, stages):
+            blocks = logits_in_blocks(image.as_tensor(), network, inferer)
             if blocks is not None:
                 timed = Blocks(blocks.axis, _timed_parts(blocks.parts, stages))
                 with suppress(NotBlockwiseError):
@@ -132,7 +155,7 @@ class Segmenter:
                         timed=lambda: stages.timed("restore"),
                     )
             with stages.timed("infer"):
-                logits = predict_logits(image, network, self.inferer)
+                logits = predict_logits(image, network, inferer)
         with stages.timed("restore"):
             if self.region_threshold is None:
                 return restore_labels(logits, scan)[None]

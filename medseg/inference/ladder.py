@@ -1,0 +1,104 @@
+"""Out of memory is a step down, not an end: the same windows with less of them in memory at once.
+
+On a GPU each step is taken when the one before ran out of memory. A CPU has no such error, the system ends the
+process instead; there windows of a volume go one by one from the start: a batch of them is no faster.
+"""
+
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass
+
+import torch
+from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
+from torch import nn
+
+from medseg.inference.mirror import MirrorInferer
+from medseg.inference.slices import SliceBySliceInferer
+
+__all__ = ["HalfPrecision", "Rung", "rungs"]
+
+CPU = torch.device("cpu")
+AS_GIVEN = "the windows that the bundle takes together"
+
+
+@dataclass(frozen=True, eq=False)
+class Rung:
+    """One way to take the windows; ``name`` says, after "ran out of memory with", what it is."""
+
+    name: str
+    inferer: Inferer
+    is_half: bool = False
+
+    def network(self, network: nn.Module) -> nn.Module:
+        """The network as it computes on this rung."""
+        return HalfPrecision(network) if self.is_half else network
+
+
+def rungs(inferer: Inferer, *, device: torch.device) -> Iterator[Rung]:
+    """The bundle's way first, then ways that take less and less memory; one alone on a CPU.
+
+    All blend the same windows in float32. The last computes them in half precision.
+    """
+    if device.type == "cpu":
+        yield Rung(AS_GIVEN, _with_batch(inferer, 1) if _is_volumetric(inferer) else inferer)
+        return
+    yield Rung(AS_GIVEN, inferer)
+    size = _batch_of(inferer)
+    while size > 1:
+        size //= 2
+        inferer = _with_batch(inferer, size)
+        yield Rung(f"{size} windows at once", inferer)
+    if _is_volumetric(inferer):
+        inferer = _blended_on_cpu(inferer)
+        yield Rung("windows blended on the CPU", inferer)
+    yield Rung("windows in half precision", inferer, is_half=True)
+
+
+class HalfPrecision(nn.Module):
+    """A network that computes in half precision, with logits in float32."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._network = network
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """Logits (B, L, *S) float32 of windows (B, C, *S)."""
+        kind = windows.device.type
+        dtype = torch.bfloat16 if kind == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
+        with torch.autocast(kind, dtype=dtype):
+            logits: torch.Tensor = self._network(windows)
+        return logits.float() if isinstance(logits, torch.Tensor) else logits
+
+
+def _is_volumetric(inferer: Inferer) -> bool:
+    """Whether its windows are three-dimensional, blended over the volume."""
+    inner = inferer.inferer if isinstance(inferer, MirrorInferer) else inferer
+    return isinstance(inner, SlidingWindowInferer) and not isinstance(inner, SliceInferer)
+
+
+def _batch_of(inferer: Inferer) -> int:
+    if isinstance(inferer, MirrorInferer):
+        return _batch_of(inferer.inferer)
+    if isinstance(inferer, SliceBySliceInferer):
+        return inferer.batch_size
+    return int(inferer.sw_batch_size) if isinstance(inferer, SlidingWindowInferer) else 1
+
+
+def _with_batch(inferer: Inferer, size: int) -> Inferer:
+    result = copy(inferer)
+    if isinstance(result, MirrorInferer):
+        result.inferer = _with_batch(result.inferer, size)
+    elif isinstance(result, SliceBySliceInferer):
+        result.batch_size = size
+    elif isinstance(result, SlidingWindowInferer):
+        result.sw_batch_size = size
+    return result
+
+
+def _blended_on_cpu(inferer: Inferer) -> Inferer:
+    result = copy(inferer)
+    if isinstance(result, MirrorInferer):
+        result.inferer = _blended_on_cpu(result.inferer)
+    elif isinstance(result, SlidingWindowInferer):
+        result.device = CPU
+    return result

@@ -1,0 +1,104 @@
+"""Out of memory is a step down: the same labels with less memory, and every step is told."""
+
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.inferers import SlidingWindowInferer
+from monai.transforms import Compose
+from torch import nn
+
+from medseg.errors import RunError
+from medseg.inference import MirrorInferer, Segmenter, SliceBySliceInferer, Stages, rungs
+from medseg.inference.ladder import HalfPrecision
+from medseg.labels import Label, LabelTable
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+class Greedy(nn.Module):
+    """A network for which memory ends at so many windows at once, or altogether outside half precision."""
+
+    def __init__(self, *, most: int, only_half: bool = False) -> None:
+        super().__init__()
+        self.most = most
+        self.only_half = only_half
+        self.taken: list[int] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.taken.append(x.shape[0])
+        if x.shape[0] > self.most or (self.only_half and not torch.is_autocast_enabled("cpu")):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return torch.cat([-x, x], dim=1)
+
+
+def segmenter_with(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Segmenter:
+    monkeypatch.setattr("medseg.inference.segmenter.rungs", lambda inferer, *, device: rungs(inferer, device=GPU))
+    return Segmenter(
+        preprocessing=Compose([]),
+        network=network,
+        inferer=SlidingWindowInferer(roi_size=(8, 8, 8), sw_batch_size=4, overlap=0.5),
+        postprocessing=Compose([]),
+        label_table=LabelTable(labels=(Label(index=1, name="bright", color=(255, 255, 255)),)),
+        channel_names=("T1",),
+    )
+
+
+@pytest.fixture
+def image() -> MetaTensor:
+    return MetaTensor(torch.randn(1, 16, 14, 12, generator=torch.Generator().manual_seed(0)))
+
+
+def test_each_step_down_is_told_and_the_labels_stay_the_same(monkeypatch, image):
+    told: list[str] = []
+    expected = segmenter_with(Greedy(most=4), monkeypatch)(image)
+    network = Greedy(most=1)
+    found = segmenter_with(network, monkeypatch)(image, stages=Stages(told=told.append))
+    assert (found.labels == expected.labels).all()
+    assert network.taken[:3] == [4, 2, 1]
+    assert told == [
+        "cpu ran out of memory with the windows that the bundle takes together: trying with less.",
+        "cpu ran out of memory with 2 windows at once: trying with less.",
+    ]
+
+
+def test_the_last_rung_computes_in_half_precision(monkeypatch, image):
+    expected = segmenter_with(Greedy(most=4), monkeypatch)(image)
+    found = segmenter_with(Greedy(most=1, only_half=True), monkeypatch)(image)
+    assert (found.labels == expected.labels).mean() > 0.99
+
+
+def test_where_nothing_fits_one_line_says_what_to_do(monkeypatch, image):
+    with pytest.raises(RunError, match="too little memory even for one window in half precision: use --device cpu"):
+        segmenter_with(Greedy(most=0), monkeypatch)(image)
+
+
+def test_another_error_is_no_reason_to_step_down(monkeypatch, image):
+    class Broken(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        segmenter_with(Broken(), monkeypatch)(image)
+
+
+def test_on_a_cpu_windows_go_one_by_one_and_the_bundles_inferer_stays_as_it_is():
+    inferer = SlidingWindowInferer(roi_size=(8, 8, 8), sw_batch_size=4)
+    (only,) = rungs(inferer, device=CPU)
+    assert (only.inferer.sw_batch_size, inferer.sw_batch_size) == (1, 4)
+    slices = SliceBySliceInferer(0, (8, 8), batch_size=16)
+    assert next(rungs(slices, device=CPU)).inferer is slices
+
+
+def test_on_a_gpu_batches_halve_then_the_blend_moves_then_precision_falls():
+    volumes = MirrorInferer(SlidingWindowInferer(roi_size=(8, 8, 8), sw_batch_size=4), (0,))
+    steps = list(rungs(volumes, device=GPU))
+    assert [step.inferer.inferer.sw_batch_size for step in steps] == [4, 2, 1, 1, 1]
+    assert [step.inferer.inferer.device for step in steps] == [None, None, None, CPU, CPU]
+    assert [step.is_half for step in steps] == [False] * 4 + [True]
+    slices = list(rungs(SliceBySliceInferer(0, (8, 8), batch_size=2), device=GPU))
+    assert [step.inferer.batch_size for step in slices] == [2, 1, 1]
+
+
+def test_half_precision_gives_logits_in_float32():
+    logits = HalfPrecision(nn.Conv3d(1, 2, 1))(torch.rand(1, 1, 4, 4, 4))
+    assert logits.dtype == torch.float32
