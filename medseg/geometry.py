@@ -218,6 +218,7 @@ def _sample_parallel(
     outside: float,
 ) -> torch.Tensor:
     inside: list[torch.Tensor] = []
+    given = volume
     for axis, along in enumerate(axes):
         size = volume.shape[axis]
         positions = _positions(index_map, axis, along, target.shape[along])
@@ -228,6 +229,8 @@ def _sample_parallel(
         volume = _take_along(volume, axis, np.clip(positions, 0, size - 1), interpolation)
     order = [axes.index(along) for along in range(3)]
     result = volume.permute(order).contiguous()
+    if result.untyped_storage().data_ptr() == given.untyped_storage().data_ptr():
+        result = result.clone()  # the same grid: what is given back must be nobody else's
     for along in range(3):
         beyond = ~inside[order[along]]
         if bool(beyond.any()):
@@ -240,17 +243,26 @@ def _take_along(
 ) -> torch.Tensor:
     """Values at the fractional ``positions`` along one axis; whole positions are taken as they are."""
     if interpolation is Interpolation.NEAREST:
-        return volume.index_select(axis, torch.from_numpy(_nearest(positions)).to(volume.device))
+        return _planes(volume, axis, _nearest(positions))
     lower = np.floor(positions).astype(np.int64)
     weights = positions - lower
-    below = volume.index_select(axis, torch.from_numpy(lower).to(volume.device))
+    below = _planes(volume, axis, lower)
     if not weights.any():
         return below
     upper = np.minimum(lower + 1, volume.shape[axis] - 1)
-    above = volume.index_select(axis, torch.from_numpy(upper).to(volume.device))
+    above = _planes(volume, axis, upper)
     shape = [1, 1, 1]
     shape[axis] = len(positions)
     return torch.lerp(below, above, torch.from_numpy(weights).to(volume).reshape(shape))
+
+
+def _planes(volume: torch.Tensor, axis: int, numbers: NDArray[np.int64]) -> torch.Tensor:
+    """The planes with these numbers along one axis; a view where they follow one another."""
+    if (np.diff(numbers) == 1).all():
+        return volume.narrow(axis, int(numbers[0]), len(numbers))
+    if volume.device.type == "cpu":  # numpy takes elements along the last axis several times as fast as torch
+        return torch.from_numpy(np.take(volume.detach().numpy(), numbers, axis))
+    return volume.index_select(axis, torch.from_numpy(numbers).to(volume.device))
 
 
 def _nearest(positions: NDArray[np.float64]) -> NDArray[np.int64]:

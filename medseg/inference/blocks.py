@@ -12,7 +12,7 @@ blended, handed on and forgotten, so that memory grows with the depth of a windo
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,9 @@ from medseg.inference.slices import SliceBySliceInferer
 from medseg.inference.windows import window_starts
 
 __all__ = ["Blocks", "NotBlockwiseError", "logits_in_blocks"]
+
+PLANES_AT_ONCE = 16
+"""Planes that leave together: whoever takes them may copy them without doubling a block."""
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 
@@ -90,10 +93,11 @@ def _window_blocks(
     weights = compute_importance_map(
         tuple(rois), mode=inferer.mode, sigma_scale=inferer.sigma_scale, device=blended_on, dtype=torch.float32
     )
-    blend = _Blend(weights, [*padded.shape[1:]], axis=axis)
+    edges = [*starts[axis], padded.shape[axis + 1]]
+    blend = _Blend(weights, padded.shape[1:], axis=axis, edges=edges)
     inner = [slice(left, left + size) for left, size in zip(before, volume.shape[1:], strict=True)]
     others = [one for one in range(3) if one != axis]
-    for start, following in zip(starts[axis], [*starts[axis][1:], padded.shape[axis + 1]], strict=True):
+    for start, following in pairwise(edges):
         corners = [
             tuple({axis: start, **dict(zip(others, place, strict=True))}[one] for one in range(3))
             for place in product(*(starts[one] for one in others))
@@ -103,10 +107,15 @@ def _window_blocks(
             windows = torch.stack([padded[(slice(None), *_box(corner, rois))] for corner in batch]).to(computed_on)
             for corner, logits in zip(batch, _logits_of(network, windows), strict=True):
                 blend.add(logits.to(blended_on).float(), corner)
-        part = blend.take(start, following)
         kept = slice(max(inner[axis].start - start, 0), max(min(inner[axis].stop, following) - start, 0))
-        if kept.start < kept.stop:
-            yield part[(slice(None), *(kept if one == axis else inner[one] for one in range(3)))]
+        yield from _slabs(blend.take(start), [kept if one == axis else inner[one] for one in range(3)], axis=axis)
+
+
+def _slabs(planes: torch.Tensor, box: Sequence[slice], *, axis: int) -> Iterator[torch.Tensor]:
+    """What lies in a box of finished planes, a few at a time: who takes them may copy them."""
+    inside = planes[(slice(None), *box)]
+    if inside.numel():
+        yield from torch.split(inside, PLANES_AT_ONCE, dim=axis + 1)
 
 
 def _padded(
@@ -133,37 +142,47 @@ def _logits_of(network: Network, windows: torch.Tensor) -> torch.Tensor:
 
 
 class _Blend:
-    """Weighted sums over the planes that windows can still reach; mutable, as an accumulator must be."""
+    """Weighted sums over the planes that windows can still reach; mutable, as an accumulator must be.
 
-    def __init__(self, weights: torch.Tensor, sizes: Sequence[int], *, axis: int) -> None:
+    ``edges`` are where windows begin along the axis, and the volume's end. The planes between two edges are finished
+    together: they are one tensor, made when the first window reaches it.
+    """
+
+    def __init__(self, weights: torch.Tensor, sizes: Sequence[int], *, axis: int, edges: Sequence[int]) -> None:
         self._weights = weights
+        self._sizes = tuple(sizes)
         self._axis = axis
-        self._sizes = [*sizes]
-        self._sizes[axis] = weights.shape[axis]
-        self._total: torch.Tensor | None = None
-        self._share = torch.zeros(self._sizes, device=weights.device)
-        self._first = 0
+        self._stretches = list(pairwise(edges))
+        self._sums: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def add(self, logits: torch.Tensor, corner: Sequence[int]) -> None:
         """Add one window's logits (L, *roi) at its corner."""
-        if self._total is None:
-            self._total = torch.zeros((logits.shape[0], *self._sizes), device=logits.device)
-        place = [*corner]
-        place[self._axis] -= self._first
-        box = _box(place, self._weights.shape)
-        for total, channel in zip(self._total, logits, strict=True):
-            total[box].addcmul_(channel, self._weights)
-        self._share[box] += self._weights
+        begin, end = corner[self._axis], corner[self._axis] + self._weights.shape[self._axis]
+        for first, last in self._stretches:
+            if last <= begin or first >= end:
+                continue
+            common = slice(max(first, begin), min(last, end))
+            total, share = self._sums_at(first, last, like=logits)
+            there = self._along(_box(corner, self._weights.shape), common, first)
+            here = self._along((slice(None),) * 3, common, begin)
+            weights = self._weights[here]
+            for one, channel in zip(total, logits, strict=True):
+                one[there].addcmul_(channel[here], weights)
+            share[there] += weights
 
-    def take(self, start: int, following: int) -> torch.Tensor:
-        """The blended planes from ``start`` to ``following``, which is where the next windows begin."""
-        assert self._total is not None, "windows were added"
-        count = following - start
-        part = self._total.narrow(self._axis + 1, 0, count) / self._share.narrow(self._axis, 0, count)
-        for sums, axis in ((self._total, self._axis + 1), (self._share, self._axis)):
-            rest = sums.shape[axis] - count
-            if rest:
-                sums.narrow(axis, 0, rest).copy_(sums.narrow(axis, count, rest).clone())
-            sums.narrow(axis, rest, count).zero_()
-        self._first = following
-        return part
+    def take(self, start: int) -> torch.Tensor:
+        """The blended planes from ``start`` to the next edge; no more can be added to them."""
+        total, share = self._sums.pop(start)
+        return total.div_(share)
+
+    def _sums_at(self, first: int, last: int, *, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if first not in self._sums:
+            sizes = [last - first if axis == self._axis else size for axis, size in enumerate(self._sizes)]
+            total = torch.zeros((like.shape[0], *sizes), device=like.device)
+            self._sums[first] = total, torch.zeros(sizes, device=like.device)
+        return self._sums[first]
+
+    def _along(self, box: Sequence[slice], planes: slice, origin: int) -> tuple[slice, ...]:
+        """A box with other planes along the axis, counted from ``origin``."""
+        moved = slice(planes.start - origin, planes.stop - origin)
+        return tuple(moved if axis == self._axis else one for axis, one in enumerate(box))
