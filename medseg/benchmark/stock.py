@@ -9,9 +9,7 @@ choice of the label and ``SaveImaged``. Nothing is tuned: this is what ``python 
 
 import json
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +30,7 @@ from medseg.inference import RestoreLabelsd, SliceBySliceInferer
 from medseg.networks import SwinUNETR
 from medseg.networks.blocks.patches import LEGACY_3D
 from medseg.networks.swin_unetr import SwinUNETRConfig
+from medseg.record import Stopwatch
 
 __all__ = ["run_stock", "stock_network"]
 
@@ -88,7 +87,7 @@ def run_stock(
     bundle: Bundle, files: Sequence[Path], *, device: torch.device, output: Path
 ) -> tuple[Path, dict[str, float]]:
     """The labels that MONAI's road writes into ``output``, and the seconds of each stage."""
-    watch = _Watch()
+    watch = Stopwatch()
     with watch.stage("load"):
         parser = bundle.parser(device=device)
         network = stock_network(build_network(bundle, device=device))
@@ -109,25 +108,10 @@ def run_stock(
     return next(output.glob("*.nii.gz")), watch.stage_s
 
 
-class _Watch:
-    """Seconds by stage; mutable, as a stopwatch must be."""
-
-    def __init__(self) -> None:
-        self.stage_s: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.stage_s[name] = self.stage_s.get(name, 0.0) + time.perf_counter() - began
-
-
 class _Timed(Transform):
     """A transform under a stopwatch."""
 
-    def __init__(self, transform: Transform, watch: _Watch, name: str) -> None:
+    def __init__(self, transform: Transform, watch: Stopwatch, name: str) -> None:
         self._transform = transform
         self._watch = watch
         self._name = name
@@ -140,7 +124,7 @@ class _Timed(Transform):
 class _TimedInferer(Inferer):
     """An inferer under a stopwatch."""
 
-    def __init__(self, inferer: Inferer, watch: _Watch) -> None:
+    def __init__(self, inferer: Inferer, watch: Stopwatch) -> None:
         super().__init__()
         self._inferer = inferer
         self._watch = watch
