@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from medseg.inference import RuntimeChoice, Stages, WindowCount
 from medseg.record import GoldenWindow, Stopwatch, UsedRuntime, UsedWindows
@@ -14,6 +15,7 @@ __all__ = ["Measures"]
 class Measures:
     """The measurements of one case; mutable: filled by a run that ``listening_with`` its stages."""
 
+    started_utc: datetime = field(default_factory=lambda: datetime.now(UTC))
     watch: Stopwatch = field(default_factory=Stopwatch)
     counts: list[WindowCount] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -5,7 +5,6 @@ The command line, the viewer and the label server call these functions.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -149,7 +148,7 @@ class Runner:
         stage_s = {stage: round(seconds, 4) for stage, seconds in measures.watch.stage_s.items()}
         return RunRecord(
             case_id=scan.case_id,
-            started_utc=datetime.now(UTC) - timedelta(seconds=sum(stage_s.values())),
+            started_utc=measures.started_utc,
             bundle=UsedBundle(name=self.bundle.name, version=self.bundle.version, weights_sha256=self._weights_sha256),
             input_sha256=scan.sha256,
             channels=tuple(InputChannel(name=name) for name in self.segmenter.channel_names),
