@@ -233,6 +233,7 @@ def load_weights(network: nn.Module, path: str | Path, *, left_out: Collection[s
         raise BundleError(f"{path.name} cannot be read as safetensors ({error}): fetch the weights again.") from error
     own = {key: value for key, value in network.state_dict().items() if value.is_floating_point()}
     state = {key: value for key, value in state.items() if value.is_floating_point()}
+    _add_second_names(state, own)
     missing = sorted(set(own) - set(state) - set(left_out))
     unexpected = sorted(set(state) - set(own))
     misshapen = sorted(key for key in set(own) & set(state) if own[key].shape != state[key].shape)
@@ -247,6 +248,14 @@ def load_weights(network: nn.Module, path: str | Path, *, left_out: Collection[s
         )
     network.load_state_dict({key: value.to(own[key].dtype) for key, value in state.items()}, strict=False)
     return network
+
+
+def _add_second_names(state: dict[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> None:
+    """Some networks list a parameter under two names (MONAI's DynUNet all of them): in a file one is enough."""
+    name_of = {own[name].data_ptr(): name for name in state if name in own}
+    for name, value in own.items():
+        if name not in state and value.numel() and value.data_ptr() in name_of:
+            state[name] = state[name_of[value.data_ptr()]]
 
 
 def sha256_of(path: Path) -> str:

@@ -181,6 +181,18 @@ def test_weights_fill_every_parameter_in_the_precision_of_the_network(tmp_path):
     assert torch.equal(loaded[0].weight, kept["0.weight"].float())
 
 
+def test_a_parameter_with_two_names_needs_one_of_them_in_the_file(tmp_path):
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(2, 3)
+            self.second = self.first
+
+    save_file({"first.weight": torch.ones(3, 2), "first.bias": torch.zeros(3)}, tmp_path / "one.safetensors")
+    network = load_weights(Twice(), tmp_path / "one.safetensors")
+    assert torch.equal(network.second.weight, torch.ones(3, 2))
+
+
 @pytest.mark.parametrize(
     ("change_weights", "reason"),
     [
