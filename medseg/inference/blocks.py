@@ -77,7 +77,6 @@ def _checked(logits: torch.Tensor) -> torch.Tensor:
     return logits
 
 
-@torch.inference_mode()
 def _window_blocks(
     volume: torch.Tensor, network: Network, inferer: SlidingWindowInferer, rois: Sequence[int], *, axis: int
 ) -> Iterator[torch.Tensor]:
@@ -90,6 +89,7 @@ def _window_blocks(
         for size, roi, overlap in zip(padded.shape[1:], rois, overlaps, strict=True)
     ]
     computed_on, blended_on = inferer.sw_device or volume.device, inferer.device or volume.device
+    batch_size = inferer.sw_batch_size
     weights = compute_importance_map(
         tuple(rois), mode=inferer.mode, sigma_scale=inferer.sigma_scale, device=blended_on, dtype=torch.float32
     )
@@ -102,13 +102,28 @@ def _window_blocks(
             tuple({axis: start, **dict(zip(others, place, strict=True))}[one] for one in range(3))
             for place in product(*(starts[one] for one in others))
         ]
-        for first in range(0, len(corners), inferer.sw_batch_size):
-            batch = corners[first : first + inferer.sw_batch_size]
-            windows = torch.stack([padded[(slice(None), *_box(corner, rois))] for corner in batch]).to(computed_on)
-            for corner, logits in zip(batch, _logits_of(network, windows), strict=True):
-                blend.add(logits.to(blended_on).float(), corner)
+        batches = [corners[first : first + batch_size] for first in range(0, len(corners), batch_size)]
         kept = slice(max(inner[axis].start - start, 0), max(min(inner[axis].stop, following) - start, 0))
-        yield from _slabs(blend.take(start), [kept if one == axis else inner[one] for one in range(3)], axis=axis)
+        box = [kept if one == axis else inner[one] for one in range(3)]
+        # Nothing here holds the planes by a name while the next ones are computed.
+        yield from _slabs(_finished(blend, padded, network, batches=batches, device=computed_on), box, axis=axis)
+
+
+@torch.inference_mode()
+def _finished(
+    blend: "_Blend",
+    volume: torch.Tensor,
+    network: Network,
+    *,
+    batches: Sequence[Sequence[tuple[int, ...]]],
+    device: torch.device,
+) -> torch.Tensor:
+    """Compute the windows at these corners on a device and blend them; the planes that no later window reaches."""
+    for corners in batches:
+        windows = torch.stack([volume[(slice(None), *_box(corner, blend.weights.shape))] for corner in corners])
+        for corner, logits in zip(corners, _logits_of(network, windows.to(device)), strict=True):
+            blend.add(logits.to(blend.device).float(), corner)
+    return blend.take(batches[0][0][blend.axis])
 
 
 def _slabs(planes: torch.Tensor, box: Sequence[slice], *, axis: int) -> Iterator[torch.Tensor]:
@@ -149,23 +164,28 @@ class _Blend:
     """
 
     def __init__(self, weights: torch.Tensor, sizes: Sequence[int], *, axis: int, edges: Sequence[int]) -> None:
-        self._weights = weights
+        self.weights = weights
         self._sizes = tuple(sizes)
-        self._axis = axis
+        self.axis = axis
         self._stretches = list(pairwise(edges))
         self._sums: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
+    @property
+    def device(self) -> torch.device:
+        """Where the sums lie."""
+        return self.weights.device
+
     def add(self, logits: torch.Tensor, corner: Sequence[int]) -> None:
         """Add one window's logits (L, *roi) at its corner."""
-        begin, end = corner[self._axis], corner[self._axis] + self._weights.shape[self._axis]
+        begin, end = corner[self.axis], corner[self.axis] + self.weights.shape[self.axis]
         for first, last in self._stretches:
             if last <= begin or first >= end:
                 continue
             common = slice(max(first, begin), min(last, end))
             total, share = self._sums_at(first, last, like=logits)
-            there = self._along(_box(corner, self._weights.shape), common, first)
+            there = self._along(_box(corner, self.weights.shape), common, first)
             here = self._along((slice(None),) * 3, common, begin)
-            weights = self._weights[here]
+            weights = self.weights[here]
             for one, channel in zip(total, logits, strict=True):
                 one[there].addcmul_(channel[here], weights)
             share[there] += weights
@@ -177,7 +197,7 @@ class _Blend:
 
     def _sums_at(self, first: int, last: int, *, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if first not in self._sums:
-            sizes = [last - first if axis == self._axis else size for axis, size in enumerate(self._sizes)]
+            sizes = [last - first if axis == self.axis else size for axis, size in enumerate(self._sizes)]
             total = torch.zeros((like.shape[0], *sizes), device=like.device)
             self._sums[first] = total, torch.zeros(sizes, device=like.device)
         return self._sums[first]
@@ -185,4 +205,4 @@ class _Blend:
     def _along(self, box: Sequence[slice], planes: slice, origin: int) -> tuple[slice, ...]:
         """A box with other planes along the axis, counted from ``origin``."""
         moved = slice(planes.start - origin, planes.stop - origin)
-        return tuple(moved if axis == self._axis else one for axis, one in enumerate(box))
+        return tuple(moved if axis == self.axis else one for axis, one in enumerate(box))

@@ -38,10 +38,13 @@ def restore_labels(logits: MetaTensor, target: Geometry) -> torch.Tensor:
     Raises:
         ImageError: more channels than a uint8 label map can name.
     """
-    if logits.shape[0] > 256:
-        raise ImageError(f"{logits.shape[0]} classes found: a uint8 label map holds 256 at most.")
-    source = geometry_of(logits)
-    values = logits.as_tensor().float()
+    return _labels_of(logits.as_tensor(), geometry_of(logits), target)
+
+
+def _labels_of(values: torch.Tensor, source: Geometry, target: Geometry) -> torch.Tensor:
+    if values.shape[0] > 256:
+        raise ImageError(f"{values.shape[0]} classes found: a uint8 label map holds 256 at most.")
+    values = values.float()
     labels = torch.zeros(target.shape, dtype=torch.uint8, device=values.device)
     best = resample_volume(values[0], source, target, interpolation=Interpolation.LINEAR, outside=0.0)
     for index in range(1, values.shape[0]):
@@ -61,8 +64,11 @@ def restore_regions(logits: MetaTensor, target: Geometry, *, threshold: float) -
         logits: (L, I, J, K) on the network's grid, one channel a region; the sigmoid makes probabilities of them.
         target: the scan's own grid. Voxels the network did not see are in no region.
     """
-    source = geometry_of(logits)
-    values = logits.as_tensor().float()
+    return _regions_of(logits.as_tensor(), geometry_of(logits), target, threshold=threshold)
+
+
+def _regions_of(values: torch.Tensor, source: Geometry, target: Geometry, *, threshold: float) -> torch.Tensor:
+    values = values.float()
     regions = torch.zeros((values.shape[0], *target.shape), device=values.device)
     border = math.log(threshold / (1 - threshold))
     for region, score in zip(regions, values, strict=True):
@@ -112,26 +118,28 @@ def restore_blocks(
             for planes in np.array_split(ready, max(1, math.ceil(len(ready) / PLANES_AT_ONCE))):
                 inside = planes[(positions[planes] >= -EDGE_VOXELS) & (positions[planes] <= last + EDGE_VOXELS)]
                 if len(inside):
-                    slab = _shifted(target, along, int(inside.min()), len(inside))
                     begin, count = int(lower[inside].min()), int(upper[inside].max() - lower[inside].min() + 1)
-                    seen = held.narrow(blocks.axis + 1, begin - first, count)
-                    grid = _shifted(source, blocks.axis, begin, count)
-                    found = _restored(seen, grid, slab, threshold=threshold)
+                    found = _restored(
+                        held.narrow(blocks.axis + 1, begin - first, count),  # no name: it would keep the block alive
+                        _shifted(source, blocks.axis, begin, count),
+                        _shifted(target, along, int(inside.min()), len(inside)),
+                        threshold=threshold,
+                    )
                     result.narrow(along + 1, int(inside.min()), len(inside)).copy_(found)
             is_open[ready] = False
             needed = int(lower[is_open].min()) if is_open.any() else end
             drop = min(max(needed - first, 0), held.shape[blocks.axis + 1])
             held = held.narrow(blocks.axis + 1, drop, held.shape[blocks.axis + 1] - drop).clone()
             first += drop
+        del part  # a view of a whole block: not to be held while the next one is computed
     assert result is not None, "a volume has planes"
     return result
 
 
 def _restored(values: torch.Tensor, source: Geometry, target: Geometry, *, threshold: float | None) -> torch.Tensor:
-    logits = MetaTensor(values, affine=torch.from_numpy(source.affine.copy()))
     if threshold is None:
-        return restore_labels(logits, target)[None]
-    return restore_regions(logits, target, threshold=threshold)
+        return _labels_of(values, source, target)[None]
+    return _regions_of(values, source, target, threshold=threshold)
 
 
 def _shifted(grid: Geometry, axis: int, first: int, count: int) -> Geometry:

@@ -189,6 +189,7 @@ def _timed_parts(parts: Iterator[torch.Tensor], stages: Stages) -> Iterator[torc
         if part is None:
             return
         yield part
+        del part  # a view of a whole block: not to be held while the next one is computed
 
 
 def label_postprocessing(postprocessing: Compose) -> Compose:
