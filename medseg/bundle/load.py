@@ -9,6 +9,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,13 @@ def _add_second_names(state: dict[str, torch.Tensor], own: Mapping[str, torch.Te
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """The SHA-256 of a file, in hexadecimal; read once while size and time stay as they are."""
+    state = path.stat()
+    return _sha256_of(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _sha256_of(path: Path, size: int, modified_ns: int) -> str:  # noqa: ARG001  they tell one content from another
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

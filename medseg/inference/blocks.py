@@ -26,7 +26,7 @@ from medseg.inference.windows import window_starts
 
 __all__ = ["Blocks", "NotBlockwiseError", "logits_in_blocks"]
 
-PLANES_AT_ONCE = 16
+PLANES_AT_ONCE = 8
 """Planes that leave together: whoever takes them may copy them without doubling a block."""
 
 Network = Callable[[torch.Tensor], torch.Tensor]
@@ -93,44 +93,39 @@ def _window_blocks(
     weights = compute_importance_map(
         tuple(rois), mode=inferer.mode, sigma_scale=inferer.sigma_scale, device=blended_on, dtype=torch.float32
     )
-    edges = [*starts[axis], padded.shape[axis + 1]]
-    blend = _Blend(weights, padded.shape[1:], axis=axis, edges=edges)
+    blend = _Blend(weights, padded.shape[1:], axis=axis, starts=starts[axis])
     inner = [slice(left, left + size) for left, size in zip(before, volume.shape[1:], strict=True)]
     others = [one for one in range(3) if one != axis]
-    for start, following in pairwise(edges):
+    for start, following in pairwise([*starts[axis], padded.shape[axis + 1]]):
         corners = [
             tuple({axis: start, **dict(zip(others, place, strict=True))}[one] for one in range(3))
             for place in product(*(starts[one] for one in others))
         ]
         batches = [corners[first : first + batch_size] for first in range(0, len(corners), batch_size)]
-        kept = slice(max(inner[axis].start - start, 0), max(min(inner[axis].stop, following) - start, 0))
-        box = [kept if one == axis else inner[one] for one in range(3)]
-        # Nothing here holds the planes by a name while the next ones are computed.
-        yield from _slabs(_finished(blend, padded, network, batches=batches, device=computed_on), box, axis=axis)
+        _add_windows(blend, padded, network, batches=batches, device=computed_on)
+        for first, last in blend.finished(before=following):
+            kept = slice(max(inner[axis].start - first, 0), max(min(inner[axis].stop, last) - first, 0))
+            if kept.start < kept.stop:
+                box = (slice(None), *(kept if one == axis else inner[one] for one in range(3)))
+                yield blend.take(first)[box]  # no name holds the planes while the next ones are computed
+            else:
+                blend.take(first)
 
 
 @torch.inference_mode()
-def _finished(
+def _add_windows(
     blend: "_Blend",
     volume: torch.Tensor,
     network: Network,
     *,
     batches: Sequence[Sequence[tuple[int, ...]]],
     device: torch.device,
-) -> torch.Tensor:
-    """Compute the windows at these corners on a device and blend them; the planes that no later window reaches."""
+) -> None:
+    """Compute the windows at these corners on a device, and blend them."""
     for corners in batches:
         windows = torch.stack([volume[(slice(None), *_box(corner, blend.weights.shape))] for corner in corners])
         for corner, logits in zip(corners, _logits_of(network, windows.to(device)), strict=True):
             blend.add(logits.to(blend.device).float(), corner)
-    return blend.take(batches[0][0][blend.axis])
-
-
-def _slabs(planes: torch.Tensor, box: Sequence[slice], *, axis: int) -> Iterator[torch.Tensor]:
-    """What lies in a box of finished planes, a few at a time: who takes them may copy them."""
-    inside = planes[(slice(None), *box)]
-    if inside.numel():
-        yield from torch.split(inside, PLANES_AT_ONCE, dim=axis + 1)
 
 
 def _padded(
@@ -159,15 +154,20 @@ def _logits_of(network: Network, windows: torch.Tensor) -> torch.Tensor:
 class _Blend:
     """Weighted sums over the planes that windows can still reach; mutable, as an accumulator must be.
 
-    ``edges`` are where windows begin along the axis, and the volume's end. The planes between two edges are finished
-    together: they are one tensor, made when the first window reaches it.
+    Planes are kept in stretches of a few, each made when the first window reaches it and handed on when no window can
+    any more: what is held is as deep as one window. ``starts`` are where windows begin along the axis.
     """
 
-    def __init__(self, weights: torch.Tensor, sizes: Sequence[int], *, axis: int, edges: Sequence[int]) -> None:
+    def __init__(self, weights: torch.Tensor, sizes: Sequence[int], *, axis: int, starts: Sequence[int]) -> None:
         self.weights = weights
         self._sizes = tuple(sizes)
         self.axis = axis
-        self._stretches = list(pairwise(edges))
+        borders = sorted({*starts, *(start + weights.shape[axis] for start in starts)})
+        self._stretches = [
+            (first, min(first + PLANES_AT_ONCE, last))
+            for begin, last in pairwise(borders)
+            for first in range(begin, last, PLANES_AT_ONCE)
+        ]
         self._sums: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     @property
@@ -190,9 +190,14 @@ class _Blend:
                 one[there].addcmul_(channel[here], weights)
             share[there] += weights
 
-    def take(self, start: int) -> torch.Tensor:
-        """The blended planes from ``start`` to the next edge; no more can be added to them."""
-        total, share = self._sums.pop(start)
+    def finished(self, *, before: int) -> list[tuple[int, int]]:
+        """The stretches in hand that no window beginning at plane ``before`` or later can reach, in order."""
+        return [(first, last) for first, last in self._stretches if first in self._sums and last <= before]
+
+    @torch.inference_mode()
+    def take(self, first: int) -> torch.Tensor:
+        """The blended planes of the stretch that begins at ``first``; no more can be added to them."""
+        total, share = self._sums.pop(first)
         return total.div_(share)
 
     def _sums_at(self, first: int, last: int, *, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

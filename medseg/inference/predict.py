@@ -16,10 +16,12 @@ READERS = (LoadImage, LoadImaged)
 
 def preprocess(image: MetaTensor, preprocessing: Compose) -> MetaTensor:
     """An image (C, I, J, K) as read, on the network's grid: through a bundle's transforms, less its reader."""
+    steps = [step for step in preprocessing.transforms if not isinstance(step, READERS)]
+    if not steps:
+        return image
     data = {"image": image.clone()}  # MONAI 1.6.1: NormalizeIntensity(nonzero=True) writes into what it is given
-    for transform in preprocessing.transforms:
-        if not isinstance(transform, READERS):
-            data = transform(data)
+    for step in steps:
+        data = step(data)
     return data["image"]
 
 

@@ -100,7 +100,7 @@ class Segmenter:
                 f"{cleaned.shape[0]} overlapping regions are left after the bundle's postprocessing: one label map was "
                 "expected. Its last step must say which label each region becomes."
             )
-        array = cleaned[0].cpu().numpy().astype(np.uint8)
+        array = cleaned[0].cpu().numpy().astype(np.uint8, copy=False)
         return Segmentation(labels=array, geometry=scan, label_table=self.label_table)
 
     def network_for(self, image: MetaTensor, *, stages: Stages | None = None) -> nn.Module:
@@ -169,15 +169,16 @@ class Segmenter:
                 f"this bundle takes {len(self.channel_names)} ({wanted}). Give one file or frame for each."
             )
         for name, channel in zip(self.channel_names, image.as_tensor(), strict=True):
-            if not bool(channel.isfinite().all()):
+            least, most = channel.aminmax()  # in one pass and without a copy; NaN comes through
+            if not bool(least.isfinite() & most.isfinite()):
                 raise ImageError(
                     f"channel {name} holds {int((~channel.isfinite()).sum())} values that are no finite numbers: "
                     "real intensities were expected. Replace them, for example by the background value."
                 )
-            if bool((channel == channel.flatten()[0]).all()):
+            if bool(least == most):
                 raise ImageError(
-                    f"channel {name} has the value {channel.flatten()[0].item():g} in every voxel: "
-                    "there is nothing to segment. Check the file."
+                    f"channel {name} has the value {least.item():g} in every voxel: there is nothing to segment. "
+                    "Check the file."
                 )
 
 

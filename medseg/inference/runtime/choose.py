@@ -16,6 +16,7 @@ from torch import nn
 
 from medseg.errors import RunError, SettingsError
 from medseg.inference.mirror import MirrorInferer
+from medseg.inference.runtime.kept_proof import kept_proof, proof_path
 from medseg.inference.runtime.onnx import compile_onnx
 from medseg.inference.runtime.openvino import compile_openvino
 from medseg.inference.runtime.proof import Proof, RuntimeChoice, prove
@@ -148,10 +149,9 @@ class WindowRuntime:
 
     def _compile(self, name: str, shape: tuple[int, ...]) -> tuple[nn.Module, RuntimeChoice]:
         try:
-            compiled, precision = COMPILERS[name](
-                self._network, shape=shape, key=self._key, cache=self._cache or runtime_cache()
-            )
-            proof: Proof | None = prove(compiled, self._network, shape=shape, precision=precision)
+            cache = self._cache or runtime_cache()
+            compiled, precision = COMPILERS[name](self._network, shape=shape, key=self._key, cache=cache)
+            proof: Proof | None = self._proved(compiled, name, shape=shape, precision=precision, cache=cache)
         except Exception as error:  # noqa: BLE001  a compiler refuses a network in many ways
             compiled, proof = self._network, None
             words = str(error).split()
@@ -162,12 +162,22 @@ class WindowRuntime:
                 asked = "asked for" if self._name != "auto" else "the fastest that is installed for this CPU"
                 return compiled, RuntimeChoice(name, asked, proof, is_news=True)
             failure = (
-                f"on a golden window {proof.label_agreement:.2%} of the labels agree with torch, logits differ by "
-                f"{proof.max_difference:.2g} at most"
+                f"on a golden window {proof.clear_agreement:.2%} of the clear labels agree with torch, logits differ "
+                f"by {proof.max_difference:.2g} at most"
             )
         if self._name != "auto":
             raise RunError(f"runtime {name} cannot be used for this network ({failure}): use --runtime torch.")
         return self._network, RuntimeChoice("torch", f"{name} was refused: {failure}", proof, is_news=True)
+
+    def _proved(self, compiled: nn.Module, name: str, *, shape: tuple[int, ...], precision: str, cache: Path) -> Proof:
+        def new() -> Proof:
+            return prove(compiled, self._network, shape=shape, precision=precision)
+
+        if not self._key:  # nothing says that it is the same network as last time
+            return new()
+        package = PACKAGES[name][0]
+        path = proof_path(cache, key=self._key, runtime=name, package=package, precision=precision, shape=shape)
+        return kept_proof(path, new)
 
 
 def batch_shape(inferer: Inferer, n_channels: int) -> tuple[int, ...] | None:

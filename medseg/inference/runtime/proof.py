@@ -8,8 +8,14 @@ from torch import nn
 
 __all__ = ["Proof", "RuntimeChoice", "golden_window", "prove"]
 
-LEAST_AGREEMENT = {"float32": 0.9999, "bfloat16": 0.995}
-"""Share of voxels that must get the same label; half precision may turn voxels that stand on the edge."""
+LEAST_AGREEMENT = 0.9995
+"""Share of the voxels with a clear label that must get the same one."""
+
+CLEAR_MARGIN = {"float32": 0.01, "bfloat16": 0.1}
+"""How far the best logit must lie above the second, as a share of the logits' standard deviation, for a clear label.
+
+Where two labels are as good as one another, rounding decides; networks with random weights have many such voxels.
+"""
 
 LARGEST_DIFFERENCE = 1e-2
 """In float32, of any logit, as a share of their standard deviation: more is no rounding but another computation."""
@@ -31,6 +37,7 @@ class Proof:
         mean_difference: of the logits.
         scale: standard deviation of torch's logits.
         label_agreement: share of voxels with the same most likely label.
+        clear_agreement: the same, of the voxels to which torch gives a clear label.
     """
 
     precision: str
@@ -38,6 +45,7 @@ class Proof:
     mean_difference: float
     scale: float
     label_agreement: float
+    clear_agreement: float
 
     @property
     def is_passed(self) -> bool:
@@ -47,7 +55,7 @@ class Proof:
             if self.precision == "float32"
             else self.mean_difference <= LARGEST_MEAN_DIFFERENCE * self.scale
         )
-        return is_close and self.label_agreement >= LEAST_AGREEMENT[self.precision]
+        return is_close and self.clear_agreement >= LEAST_AGREEMENT
 
 
 @dataclass(frozen=True)
@@ -82,12 +90,17 @@ def prove(ours: nn.Module, reference: nn.Module, *, shape: tuple[int, ...], prec
     window = golden_window(shape)
     found, expected = ours(window).float(), reference(window).float()
     difference = (found - expected).abs()
+    scale = float(expected.std())
     if not bool(found.isfinite().all()):
-        return Proof(precision, float("inf"), float("inf"), float(expected.std()), 0.0)
+        return Proof(precision, float("inf"), float("inf"), scale, 0.0, 0.0)
+    is_same = found.argmax(dim=1) == expected.argmax(dim=1)
+    best = expected.topk(min(2, expected.shape[1]), dim=1).values
+    is_clear = best[:, 0] - best[:, -1] > CLEAR_MARGIN[precision] * scale
     return Proof(
         precision=precision,
         max_difference=float(difference.max()),
         mean_difference=float(difference.mean()),
-        scale=float(expected.std()),
-        label_agreement=float((found.argmax(dim=1) == expected.argmax(dim=1)).float().mean()),
+        scale=scale,
+        label_agreement=float(is_same.float().mean()),
+        clear_agreement=float(is_same[is_clear].float().mean()) if is_clear.any() else 1.0,
     )
