@@ -6,11 +6,11 @@ from medseg.bundle.create import create_bundle
 from medseg.bundle.download import download_large_files, large_files
 from medseg.bundle.evaluate import evaluate_bundle, evaluate_split
 from medseg.bundle.facts import bundle_facts
-from medseg.bundle.forecast import Forecast, forecast
+from medseg.bundle.forecast import Forecast, forecast, together
 from medseg.bundle.imported import ImportedWeights, import_weights
 from medseg.bundle.load import Bundle, find_bundles, load_bundle, load_weights, parse_settings, sha256_of
 from medseg.bundle.metadata import differences, metadata_schema, network_data_format
-from medseg.bundle.outputs import OutputPaths, plan_outputs
+from medseg.bundle.outputs import Extras, OutputPaths, plan_outputs
 from medseg.bundle.plan import Plan, plan_bundle
 from medseg.bundle.segment import CaseResult, Runner, segment
 from medseg.bundle.verify import Check, verify_bundle
@@ -20,6 +20,7 @@ __all__ = [
     "CaseEnd",
     "CaseResult",
     "Check",
+    "Extras",
     "Forecast",
     "ImportedWeights",
     "OutputPaths",
@@ -48,5 +49,6 @@ __all__ = [
     "run_cases",
     "segment",
     "sha256_of",
+    "together",
     "verify_bundle",
 ]

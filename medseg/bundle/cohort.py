@@ -59,7 +59,7 @@ def run_cases(
                     coming = read(following)
                 inferred: InferredCase | None = None
                 if current is not None:
-                    inferred, error = _inferred(runner, current)
+                    inferred, error = _inferred(runner, current, planned[case.case_id], overwrite=overwrite)
                 if under_write is not None:  # no more than one waits to be written
                     yield _end(*under_write)
                     under_write = None
@@ -75,9 +75,11 @@ def run_cases(
             writer.shutdown(wait=False, cancel_futures=True)
 
 
-def _inferred(runner: Runner, read: ReadCase) -> tuple[InferredCase | None, Exception | None]:
+def _inferred(
+    runner: Runner, read: ReadCase, files: OutputPaths, *, overwrite: bool
+) -> tuple[InferredCase | None, Exception | None]:
     try:
-        return runner.infer(read), None
+        return runner.infer(read, files, overwrite=overwrite), None
     except Exception as error:  # noqa: BLE001  one broken case must not cost a cohort its night
         return None, error
 

@@ -4,6 +4,7 @@ Since 2023 channels are called t1n, t1c, t2w and t2f, and the enhancing tumour h
 """
 
 import re
+from dataclasses import replace
 
 from medseg.data import LabelSchema, convert_labels, load_schema
 from medseg.io import CaseFiles
@@ -28,4 +29,4 @@ def in_the_cases_edition(
     target = load_schema("brats_2023")
     labels = convert_labels(segmentation.labels, source=schema, target=target)
     note = "labels have the values of BraTS 2023 (enhancing tumour is 3), after which the files are named"
-    return Segmentation(labels=labels, geometry=segmentation.geometry, label_table=target.label_table), (note,)
+    return replace(segmentation, labels=labels, label_table=target.label_table), (note,)

@@ -4,7 +4,8 @@ The scan is read and preprocessed for real, one window is computed and timed, an
 """
 
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from typing import Any
 
@@ -18,7 +19,7 @@ from medseg.bundle.segment import Runner
 from medseg.inference import MirrorInferer, SliceBySliceInferer, batch_shape, golden_window, preprocess, rungs
 from medseg.io import CaseFiles, read_case
 
-__all__ = ["Forecast", "forecast"]
+__all__ = ["Forecast", "forecast", "together"]
 
 BLOCKS_HELD = 3
 """Copies of the planes under blending: their sum, the finished part, and what waits for its neighbours."""
@@ -91,6 +92,25 @@ def forecast(runner: Runner, case: CaseFiles) -> Forecast:
         ram_mb=here_mb + voxels_mb + (0.0 if is_gpu else maps_mb + blocks_mb),
         gpu_mb=weights_mb + maps_mb + blocks_mb + prepared.nbytes / BYTES_PER_MB if is_gpu else 0.0,
         disk_mb=voxels_mb,
+    )
+
+
+def together(forecasts: Sequence[Forecast]) -> Forecast:
+    """What several models on one case will take: their windows one after another, their blocks side by side."""
+    first, *others = forecasts
+    if not others:
+        return first
+    windows = [one.n_windows for one in forecasts]
+    seconds = [one.seconds for one in forecasts]
+    n_windows = None if None in windows else sum(one for one in windows if one is not None)
+    in_all = None if None in seconds else sum(one for one in seconds if one is not None)
+    return replace(
+        first,
+        n_windows=n_windows,
+        seconds_a_window=in_all / n_windows if in_all is not None and n_windows else None,
+        seconds=in_all,
+        ram_mb=sum(one.ram_mb for one in forecasts),
+        gpu_mb=sum(one.gpu_mb for one in forecasts),
     )
 
 

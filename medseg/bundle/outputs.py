@@ -4,6 +4,12 @@ X.nii.gz             the labels
 X.json               the run record
 X.png                the picture
 X_statistics.json    voxels, millilitres, centroid of each label
+
+and, when asked for:
+
+X_uncertainty.nii.gz           entropy of the labels' probabilities, 0 to 1
+X_mutual_information.nii.gz    how far several passes contradict one another
+X_probabilities.nii            probability of each label, (I, J, K, L)
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +18,20 @@ from pathlib import Path
 
 from medseg.atomic import check_target
 from medseg.errors import OutputError
-from medseg.io import LABEL_SUFFIXES, CaseFiles
+from medseg.io import LABEL_SUFFIXES, PROBABILITY_SUFFIX, CaseFiles
+from medseg.segmentation import Segmentation
 
-__all__ = ["OutputPaths", "plan_outputs"]
+__all__ = ["Extras", "OutputPaths", "plan_outputs"]
 
 DEFAULT_SUFFIX = ".nii.gz"
+
+
+@dataclass(frozen=True)
+class Extras:
+    """Maps that are written beside the labels when a person asks for them."""
+
+    uncertainty: bool = False
+    probabilities: bool = False
 
 
 @dataclass(frozen=True)
@@ -27,25 +42,50 @@ class OutputPaths:
     record: Path
     picture: Path
     statistics: Path
+    uncertainty: Path | None = None
+    mutual_information: Path | None = None
+    probabilities: Path | None = None
 
     @classmethod
-    def beside(cls, labels: Path) -> "OutputPaths":
+    def beside(cls, labels: Path, extras: Extras | None = None) -> "OutputPaths":
         """The files that lie beside a label file, named after it."""
+        extras = extras or Extras()
         stem = labels.name.removesuffix(_label_suffix(labels))
         return cls(
             labels=labels,
             record=labels.with_name(f"{stem}.json"),
             picture=labels.with_name(f"{stem}.png"),
             statistics=labels.with_name(f"{stem}_statistics.json"),
+            uncertainty=labels.with_name(f"{stem}_uncertainty{DEFAULT_SUFFIX}") if extras.uncertainty else None,
+            mutual_information=(
+                labels.with_name(f"{stem}_mutual_information{DEFAULT_SUFFIX}") if extras.uncertainty else None
+            ),
+            probabilities=(
+                labels.with_name(f"{stem}_probabilities{PROBABILITY_SUFFIX}") if extras.probabilities else None
+            ),
         )
 
     @property
     def all(self) -> tuple[Path, ...]:
         """Every file, the labels last: where they are, the result is complete."""
-        return (self.record, self.picture, self.statistics, self.labels)
+        maps = (self.uncertainty, self.mutual_information, self.probabilities)
+        return (self.record, self.picture, self.statistics, *(path for path in maps if path), self.labels)
+
+    def maps_of(self, segmentation: Segmentation) -> dict[str, Path]:
+        """The maps that were written with a segmentation, by name; one pass has nothing to contradict it."""
+        uncertainty = segmentation.uncertainty
+        shared = self.mutual_information if uncertainty and uncertainty.mutual_information is not None else None
+        named = {
+            "uncertainty": self.uncertainty if uncertainty else None,
+            "mutual_information": shared,
+            "probabilities": self.probabilities,
+        }
+        return {name: path for name, path in named.items() if path is not None}
 
 
-def plan_outputs(cases: Sequence[CaseFiles], output: Path, *, overwrite: bool) -> dict[str, OutputPaths]:
+def plan_outputs(
+    cases: Sequence[CaseFiles], output: Path, *, overwrite: bool, extras: Extras | None = None
+) -> dict[str, OutputPaths]:
     """The files of each case, by case id. ``output`` is a label file for one case, else a folder, made if absent.
 
     Raises:
@@ -54,7 +94,7 @@ def plan_outputs(cases: Sequence[CaseFiles], output: Path, *, overwrite: bool) -
     if _is_label_file(output):
         if len(cases) > 1:
             raise OutputError(f"{output.name} is one file, but there are {len(cases)} cases: give --output a folder.")
-        planned = {case.case_id: OutputPaths.beside(output) for case in cases}
+        planned = {case.case_id: OutputPaths.beside(output, extras) for case in cases}
     else:
         if output.suffix and not output.is_dir() and (output.is_file() or len(cases) == 1):
             raise OutputError(
@@ -62,7 +102,9 @@ def plan_outputs(cases: Sequence[CaseFiles], output: Path, *, overwrite: bool) -
                 "or give a folder."
             )
         _make_folder(output)
-        planned = {case.case_id: OutputPaths.beside(output / f"{case.case_id}{DEFAULT_SUFFIX}") for case in cases}
+        planned = {
+            case.case_id: OutputPaths.beside(output / f"{case.case_id}{DEFAULT_SUFFIX}", extras) for case in cases
+        }
     _refuse_same_name(planned)
     inputs = {channel.path.resolve() for case in cases for channel in case.channels}
     for paths in planned.values():

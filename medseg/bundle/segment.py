@@ -17,8 +17,17 @@ from medseg.bundle.load import Bundle, load_bundle, sha256_of
 from medseg.bundle.measures import Measures
 from medseg.bundle.outputs import OutputPaths
 from medseg.errors import CaseError
-from medseg.inference import MirrorInferer, Segmenter, Stages
-from medseg.io import CaseFiles, FailedCase, Scan, read_case, resolve_cases, write_labels
+from medseg.inference import ManyPasses, MirrorInferer, Segmenter, Stages
+from medseg.io import (
+    CaseFiles,
+    FailedCase,
+    Scan,
+    probability_file,
+    read_case,
+    resolve_cases,
+    write_image,
+    write_labels,
+)
 from medseg.record import (
     InputChannel,
     OutputGrid,
@@ -31,6 +40,9 @@ from medseg.report import label_statistics, write_picture, write_statistics
 from medseg.segmentation import Segmentation
 
 __all__ = ["CaseResult", "InferredCase", "ReadCase", "Runner", "segment"]
+
+MAPS = {"uncertainty": "entropy", "mutual_information": "mutual_information"}
+"""The maps beside the labels, and where their values come from."""
 
 ScanInput: TypeAlias = str | Path | Sequence[str | Path] | MetaTensor
 
@@ -59,6 +71,7 @@ class CaseResult:
                 "record": str(self.files.record),
                 "picture": str(self.files.picture),
                 "statistics": str(self.files.statistics),
+                **{name: str(path) for name, path in self.files.maps_of(self.segmentation).items()},
             },
             "warnings": list(self.warnings),
             "seconds": round(self.seconds, 3),
@@ -84,12 +97,33 @@ class InferredCase:
 
 
 class Runner:
-    """A bundle on a device, loaded once and used for every case of a cohort."""
+    """A bundle on a device, loaded once and used for every case of a cohort.
 
-    def __init__(self, bundle: Bundle, *, device: torch.device, runtime: str = "torch", mirror: bool = False) -> None:
+    Args:
+        mirror: average each scan and its mirror images along the axes that a bundle names.
+        others: further bundles, or the same with other weights, whose probabilities are averaged with the bundle's.
+    Raises:
+        MedsegError: a bundle cannot be built, or the bundles do not go together.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: torch.device,
+        runtime: str = "torch",
+        mirror: bool = False,
+        others: Sequence[Bundle] = (),
+    ) -> None:
         self.bundle = bundle
         self.segmenter: Segmenter = build_segmenter(bundle, device=device, runtime=runtime, mirror=mirror)
-        self._weights_sha256 = sha256_of(bundle.weights_path)
+        self._others = tuple(others)
+        self._together = ManyPasses(
+            (
+                self.segmenter,
+                *(build_segmenter(one, device=device, runtime=runtime, mirror=mirror) for one in self._others),
+            )
+        )
 
     def run(self, case: CaseFiles, files: OutputPaths, *, overwrite: bool, stages: Stages | None = None) -> CaseResult:
         """Segment one case and write its results, the labels last.
@@ -97,7 +131,8 @@ class Runner:
         Raises:
             MedsegError: the case cannot be read or segmented, or a result cannot be written.
         """
-        return self.finish(self.infer(self.read(case, stages=stages)), files, overwrite=overwrite)
+        read = self.read(case, stages=stages)
+        return self.finish(self.infer(read, files, overwrite=overwrite), files, overwrite=overwrite)
 
     def read(self, case: CaseFiles, *, stages: Stages | None = None) -> ReadCase:
         """The first third of ``run``."""
@@ -106,14 +141,24 @@ class Runner:
         with stages.timed("read"):
             return ReadCase(case, read_case(case), stages, measures)
 
-    def infer(self, read: ReadCase) -> InferredCase:
-        """The second third of ``run``: all that the device does."""
-        segmentation = self.segmenter(read.scan.image, stages=read.stages)
+    def infer(self, read: ReadCase, files: OutputPaths, *, overwrite: bool) -> InferredCase:
+        """The second third of ``run``: all that the device does, probabilities written as they come."""
+        segmentation = self._segmented(read, files, overwrite=overwrite)
         read.measures.choice = self.segmenter.runtime.choice if self.segmenter.runtime else None
         segmentation, notes = in_the_cases_edition(segmentation, read.case, self.bundle.label_schema)
         told = (*notes, *read.measures.notes)
         warnings = (*self.bundle.notes, *told, *read.scan.warnings, *_extent_warnings(self.bundle, read.scan))
         return InferredCase(replace(read, scan=replace(read.scan, warnings=warnings)), segmentation)
+
+    def _segmented(self, read: ReadCase, files: OutputPaths, *, overwrite: bool) -> Segmentation:
+        image, stages = read.scan.image, read.stages
+        if not (self._others or files.uncertainty or files.probabilities):
+            return self.segmenter(image, stages=stages)
+        together = replace(self._together, measures_uncertainty=files.uncertainty is not None)
+        if files.probabilities is None:
+            return together(image, stages=stages)
+        with probability_file(files.probabilities, read.scan.geometry, overwrite=overwrite) as sink:
+            return together(image, stages=stages, probabilities=sink)
 
     def finish(self, inferred: InferredCase, files: OutputPaths, *, overwrite: bool) -> CaseResult:
         """The last third of ``run``."""
@@ -149,7 +194,8 @@ class Runner:
         return RunRecord(
             case_id=scan.case_id,
             started_utc=measures.started_utc,
-            bundle=UsedBundle(name=self.bundle.name, version=self.bundle.version, weights_sha256=self._weights_sha256),
+            bundle=_used(self.bundle),
+            others=tuple(map(_used, self._others)),
             input_sha256=scan.sha256,
             channels=tuple(InputChannel(name=name) for name in self.segmenter.channel_names),
             output_grid=OutputGrid.of(scan.geometry),
@@ -173,6 +219,11 @@ class Runner:
             bundle_name=self.bundle.name,
             overwrite=overwrite,
         )
+        if segmentation.uncertainty is not None:
+            for name, path in files.maps_of(segmentation).items():
+                if name != "probabilities":
+                    values = torch.from_numpy(getattr(segmentation.uncertainty, MAPS[name]))[None]
+                    write_image(MetaTensor(values, affine=scan.image.affine), path, overwrite=overwrite)
 
     def _settings(self) -> Mapping[str, Any]:
         """The numbers of the bundle that shape the result, as they stand at the top of its configuration."""
@@ -233,6 +284,10 @@ def _extent_warnings(bundle: Bundle, scan: Scan) -> tuple[str, ...]:
         f"the scan covers {found} mm, and {bundle.name} was trained on regions of at most {limit} mm: "
         "crop it to the region of interest, or expect poor labels.",
     )
+
+
+def _used(bundle: Bundle) -> UsedBundle:
+    return UsedBundle(name=bundle.name, version=bundle.version, weights_sha256=sha256_of(bundle.weights_path))
 
 
 def _holds_code(values: Sequence[Any]) -> bool:

@@ -36,8 +36,10 @@ def run_cohort(
     runtime: str,
     overwrite: bool,
     options: GlobalOptions,
+    others: Sequence[Bundle] = (),
+    mirror: bool = False,
 ) -> CohortOutcome:
-    """Every case through one loaded model.
+    """Every case through one loaded model, or several that are averaged.
 
     Raises:
         SettingsError: the runtime is not there; no case was run.
@@ -50,7 +52,7 @@ def run_cohort(
     told = None
     with progress_bars(shown=not options.quiet) as progress:
         loading = progress.add_task(f"loading {bundle.name}", total=1)
-        runner = Runner(bundle, device=device, runtime=runtime)
+        runner = Runner(bundle, device=device, runtime=runtime, others=others, mirror=mirror)
         progress.remove_task(loading)
         every = progress.add_task("cases", total=len(cases))
         ends = run_cases(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from rich.table import Table
 
-from medseg.bundle import Bundle, Forecast, Runner, forecast
+from medseg.bundle import Bundle, Forecast, Runner, forecast, together
 from medseg.cli.console import messages, print_json, progress_bars
 from medseg.cli.context import GlobalOptions
 from medseg.inference import keep_freed_memory
@@ -15,11 +15,12 @@ __all__ = ["show_plan"]
 
 
 def show_plan(
-    bundle: Bundle,
+    bundles: Sequence[Bundle],
     cases: Sequence[CaseFiles],
     *,
     device: torch.device,
     runtime: str,
+    mirror: bool,
     options: GlobalOptions,
 ) -> None:
     """Forecast every case and print the plan.
@@ -28,9 +29,12 @@ def show_plan(
         MedsegError: the model cannot be loaded, or a case cannot be read.
     """
     keep_freed_memory()
-    runner = Runner(bundle, device=device, runtime=runtime)
+    runners = [Runner(bundle, device=device, runtime=runtime, mirror=mirror) for bundle in bundles]
     with progress_bars(shown=not options.quiet) as progress:
-        plans = [forecast(runner, case) for case in progress.track(cases, description="planning")]
+        plans = [
+            together([forecast(runner, case) for runner in runners])
+            for case in progress.track(cases, description="planning")
+        ]
     if options.json:
         print_json([plan.as_json() for plan in plans])
         return

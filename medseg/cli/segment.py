@@ -12,13 +12,20 @@ from medseg.cli.console import error_line, messages, print_json, working
 from medseg.cli.context import GlobalOptions, options_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from medseg.bundle import CaseResult
+    from medseg.bundle import Bundle, CaseResult
     from medseg.cli.cohort import CohortOutcome
     from medseg.io import CaseFiles, FailedCase
 
 __all__ = ["report_outcome", "segment", "show_results"]
+
+ALSO = {
+    "mirror": "average the scan and its mirror images",
+    "uncertainty": "write maps and the interval of each volume",
+    "probabilities": "write those of every label",
+}
+"""What can be asked for besides the labels, and what it does."""
 
 SHOWN_NAMES = 5
 """File names spelled out in one line; the rest are counted."""
@@ -32,7 +39,9 @@ def segment(
             metavar="INPUT...", help="Scans, folders of scans, DICOM folders, or CHANNEL=PATH for one case."
         ),
     ],
-    bundle: Annotated[str, typer.Option(help="Name or folder of the model; see: medseg bundle list.")],
+    bundle: Annotated[
+        list[str], typer.Option(help="Name or folder of the model; see: medseg bundle list. Several are averaged.")
+    ],
     output: Annotated[Path, typer.Option(help="A label file (.nii.gz, .nrrd, .seg.nrrd, .mha) or a folder.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     runtime: Annotated[
@@ -43,22 +52,32 @@ def segment(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
     weights: Annotated[
-        Path | None, typer.Option(help="Weights that fit the model, in place of its own (.safetensors, .pt, .pth).")
+        list[Path] | None,
+        typer.Option(help="Weights in place of the model's own (.safetensors, .pt, .pth). Several are averaged."),
     ] = None,
-    trust: Annotated[
-        str | None, typer.Option(metavar="SHA256", help="Vouch for a model of others, by the digest medseg names.")
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", help=f"Any of {', '.join(ALSO)}: {'; '.join(ALSO.values())}."),
+    ] = None,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", hidden=True, help="Short for --also uncertainty.")
+    ] = False,
+    trust: Annotated[  # hidden: whoever needs it is told the whole option, with the digest
+        str | None,
+        typer.Option(hidden=True, metavar="SHA256", help="Vouch for a model of others, by the digest medseg names."),
     ] = None,
 ) -> None:
-    """Segment one scan, several, or a folder of cases with one model."""
+    """Segment one scan, several, or a folder of cases with one model, or with several that are averaged."""
     options = options_of(ctx)
     with working("loading medseg", shown=not options.quiet):
-        from medseg.bundle import choose_device, load_bundle, plan_outputs
+        from medseg.bundle import Extras, choose_device, plan_outputs
         from medseg.cli.cohort import run_cohort
         from medseg.cli.plan import show_plan
         from medseg.errors import CaseError
         from medseg.io import CaseFiles, resolve_cases, unread_files
 
-    loaded = replace(load_bundle(bundle, trust=trust), weights=weights)
+    wanted = _wanted([*(also or []), *(["uncertainty"] if uncertainty else [])])
+    loaded, *others = _models(bundle, weights or [], trust=trust)
     chosen = choose_device(device)
     resolved = resolve_cases(inputs, channels=loaded.channel_specs)
     cases = [case for case in resolved if isinstance(case, CaseFiles)]
@@ -66,9 +85,10 @@ def segment(
     if not cases:
         raise CaseError(unresolved[0].message if unresolved else "no scan was found in what was given.")
     if plan:
-        show_plan(loaded, cases, device=chosen, runtime=runtime, options=options)
+        show_plan([loaded, *others], cases, device=chosen, runtime=runtime, mirror="mirror" in wanted, options=options)
         return
-    planned = plan_outputs(cases, output, overwrite=overwrite)
+    extras = Extras(uncertainty="uncertainty" in wanted, probabilities="probabilities" in wanted)
+    planned = plan_outputs(cases, output, overwrite=overwrite, extras=extras)
     if not options.quiet:
         _show_channels(cases)
         _show_passed_over(unread_files([given for given in inputs if "=" not in given]))
@@ -80,8 +100,46 @@ def segment(
         runtime=runtime,
         overwrite=overwrite,
         options=options,
+        others=others,
+        mirror="mirror" in wanted,
     )
     report_outcome(outcome, unresolved=unresolved, options=options)
+
+
+def _wanted(asked: Sequence[str]) -> frozenset[str]:
+    """What is wanted besides the labels.
+
+    Raises:
+        SettingsError: something unknown.
+    """
+    from medseg.errors import SettingsError
+
+    words = [word.strip() for entry in asked for word in entry.split(",")]
+    unknown = [word for word in words if word not in ALSO]
+    if unknown:
+        raise SettingsError(f"--also {unknown[0]}: expected any of {', '.join(ALSO)}.")
+    return frozenset(words)
+
+
+def _models(bundles: Sequence[str], weights: Sequence[Path], *, trust: str | None) -> list[Bundle]:
+    """Every model with its weights: its own, or those given for it; several weights of one model are several models.
+
+    Raises:
+        SettingsError: there are several models and another number of weights.
+    """
+    from medseg.bundle import load_bundle
+    from medseg.errors import SettingsError
+
+    loaded = [load_bundle(name, trust=trust) for name in bundles]
+    if not weights:
+        return loaded
+    if len(loaded) == 1:
+        loaded *= len(weights)
+    if len(loaded) != len(weights):
+        raise SettingsError(
+            f"{len(bundles)} models and {len(weights)} weights: give one file for each model, in their order."
+        )
+    return [replace(one, weights=path) for one, path in zip(loaded, weights, strict=True)]
 
 
 def report_outcome(outcome: CohortOutcome, *, unresolved: Sequence[FailedCase], options: GlobalOptions) -> None:
@@ -103,15 +161,19 @@ def report_outcome(outcome: CohortOutcome, *, unresolved: Sequence[FailedCase], 
 def show_results(results: Sequence[CaseResult]) -> None:
     """The volumes found in each case, and where the labels lie."""
     for result in results:
-        volumes = ", ".join(
-            f"{entry['name']} {entry['volume_ml']:.2f} mL" for entry in result.segmentation.summary()["labels"]
-        )
+        volumes = ", ".join(_volume(entry) for entry in result.segmentation.summary()["labels"])
         messages.print(f"{result.case_id}: {volumes} ({result.seconds:.1f} s)", markup=False)
         for warning in result.warnings:
             messages.print(f"  warning: {warning}", style="yellow", markup=False)
         messages.print(f"  {result.files.labels}", markup=False)
     if results:
         messages.print("Beside each label file lie its run record (.json), picture (.png) and _statistics.json.")
+
+
+def _volume(entry: Mapping[str, Any]) -> str:
+    interval = entry.get("volume_interval_ml")
+    between = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
+    return f"{entry['name']} {entry['volume_ml']:.2f} mL{between}"
 
 
 def _show_channels(cases: Sequence[CaseFiles]) -> None:

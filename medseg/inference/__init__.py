@@ -3,6 +3,7 @@
 from medseg.inference.ladder import rungs
 from medseg.inference.memory import keep_freed_memory
 from medseg.inference.mirror import MirrorInferer
+from medseg.inference.passes import ManyPasses, ProbabilitySink
 from medseg.inference.predict import predict_logits, preprocess
 from medseg.inference.restore import RestoreLabelsd, restore_blocks, restore_labels, restore_regions, scan_geometry
 from medseg.inference.runtime import (
@@ -20,7 +21,9 @@ from medseg.inference.windows import count_windows, window_starts
 
 __all__ = [
     "RUNTIMES",
+    "ManyPasses",
     "MirrorInferer",
+    "ProbabilitySink",
     "RestoreLabelsd",
     "RuntimeChoice",
     "Segmenter",

@@ -10,7 +10,7 @@ blended, handed on and forgotten, so that memory grows with the depth of a windo
     blocks    ■■■ ■■■ ■■■■■■
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 
@@ -47,12 +47,17 @@ class Blocks:
     parts: Iterator[torch.Tensor]
 
 
-def logits_in_blocks(volume: torch.Tensor, network: Network, inferer: Inferer) -> Blocks | None:
+def logits_in_blocks(
+    volume: torch.Tensor, network: Network, inferer: Inferer, *, axis: int | None = None, avoided: Collection[int] = ()
+) -> Blocks | None:
     """The blended logits of a volume (C, I, J, K) in blocks; None for an inferer whose windows are not known.
 
     The values are those that the inferer itself would give, to rounding: the same windows, blended in float32 with
     the same weights.
 
+    Args:
+        axis: to cut across; by default the one with the smallest blocks. Slices decide for themselves.
+        avoided: axes not to take by default, unless they are all.
     Raises:
         NotBlockwiseError: with the first part: the network gives no logits of its input's size.
         RunError: with any part: logits that are no numbers.
@@ -64,7 +69,9 @@ def logits_in_blocks(volume: torch.Tensor, network: Network, inferer: Inferer) -
     rois = ensure_tuple_rep(inferer.roi_size, 3)
     if any(roi is None or roi <= 0 for roi in rois):
         return None
-    axis = max(range(3), key=lambda one: volume.shape[one + 1] / rois[one])
+    if axis is None:
+        free = [one for one in range(3) if one not in avoided] or [0, 1, 2]
+        axis = max(free, key=lambda one: volume.shape[one + 1] / rois[one])
     return Blocks(axis, map(_checked, _window_blocks(volume, network, inferer, rois, axis=axis)))
 
 

@@ -5,8 +5,9 @@ arg-max keeps the best class so far, so that memory does not grow with the numbe
 """
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,13 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import ensure_tuple_rep
+from numpy.typing import NDArray
 
 from medseg.errors import ImageError
 from medseg.geometry import EDGE_VOXELS, Geometry, Interpolation, geometry_of, plane_positions, resample_volume
 from medseg.inference.blocks import Blocks
 
-__all__ = ["RestoreLabelsd", "restore_blocks", "restore_labels", "restore_regions", "scan_geometry"]
+__all__ = ["RestoreLabelsd", "logits_on_scan", "restore_blocks", "restore_labels", "restore_regions", "scan_geometry"]
 
 PLANES_AT_ONCE = 32
 """Planes of the scan that are restored together: enough to keep a processor busy, little beside the scan."""
@@ -95,45 +97,121 @@ def restore_blocks(
         threshold: probability from which a voxel lies in a region; absent, channels are labels.
         timed: entered around the restoring, not around the computation of the blocks.
     """
+    result: torch.Tensor | None = None
+    for group in _planes_on_scan(blocks, source, target, timed=timed):
+        with timed():
+            if result is None:
+                channels = 1 if threshold is None else group.values.shape[0]
+                dtype = torch.uint8 if threshold is None else torch.float32
+                result = torch.zeros((channels, *target.shape), dtype=dtype, device=group.values.device)
+            found = _restored(group.values, group.source, group.target, threshold=threshold)
+            result.narrow(group.axis + 1, group.first, found.shape[group.axis + 1]).copy_(found)
+        del group  # a view of a whole block: not to be held while the next one is computed
+    assert result is not None, "a volume has planes"
+    return result
+
+
+def logits_on_scan(
+    blocks: Blocks,
+    source: Geometry,
+    target: Geometry,
+    *,
+    n_planes: int,
+    is_regions: bool = False,
+    timed: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Iterator[tuple[int, int, torch.Tensor]]:
+    """The logits of the scan's own planes: their axis, the first of them, and (L, I, J, K) shortened along that axis.
+
+    Groups of ``n_planes`` planes, counted from the scan's first, in the order in which the blocks allow; where the
+    grids are turned against each other, all planes in one. What the network did not see is background for certain,
+    or in no region where channels are regions.
+    """
+    for group in _planes_on_scan(blocks, source, target, n_planes=n_planes, timed=timed):
+        with timed():
+            channels = [
+                resample_volume(
+                    channel,
+                    group.source,
+                    group.target,
+                    interpolation=Interpolation.LINEAR,
+                    outside=OUTSIDE_LOGIT if index or is_regions else 0.0,
+                )
+                for index, channel in enumerate(group.values.float())
+            ]
+            place = group.axis, group.first
+            del group
+        yield *place, torch.stack(channels)
+
+
+@dataclass(frozen=True, eq=False)
+class _Planes:
+    """Planes of the scan, from ``first`` on along ``axis``, and the logits that they lie among."""
+
+    axis: int
+    first: int
+    values: torch.Tensor
+    source: Geometry
+    target: Geometry
+
+
+def _planes_on_scan(
+    blocks: Blocks,
+    source: Geometry,
+    target: Geometry,
+    *,
+    n_planes: int | None = None,
+    timed: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Iterator[_Planes]:
+    """The scan's planes as soon as the blocks that they lie among are there.
+
+    With ``n_planes`` in whole groups, all of them; without, as many together as are ready, and none that the network
+    did not see.
+    """
     places = plane_positions(source, target, axis=blocks.axis)
     if places is None:  # grids that are turned against each other meet in every block
-        return _restored(torch.cat(list(blocks.parts), blocks.axis + 1), source, target, threshold=threshold)
+        yield _Planes(0, 0, torch.cat(list(blocks.parts), blocks.axis + 1), source, target)
+        return
     along, positions = places
     last = source.shape[blocks.axis] - 1
     lower = np.floor(np.clip(positions, 0, last)).astype(int)
     upper = np.ceil(np.clip(positions, 0, last)).astype(int)
+    if n_planes is not None:
+        groups = np.arange(len(positions)) // n_planes
+        lower = np.array([lower[groups == group].min() for group in groups])
+        upper = np.array([upper[groups == group].max() for group in groups])
     is_open = np.ones(len(positions), dtype=bool)
     held: torch.Tensor | None = None
     first = 0
-    result: torch.Tensor | None = None
     for part in blocks.parts:
         with timed():
             held = part if held is None else torch.cat([held, part], blocks.axis + 1)
-            end = first + held.shape[blocks.axis + 1]
-            if result is None:
-                channels = 1 if threshold is None else part.shape[0]
-                dtype = torch.uint8 if threshold is None else torch.float32
-                result = torch.zeros((channels, *target.shape), dtype=dtype, device=part.device)
-            ready = np.flatnonzero(is_open & (upper < end))
-            for planes in np.array_split(ready, max(1, math.ceil(len(ready) / PLANES_AT_ONCE))):
-                inside = planes[(positions[planes] >= -EDGE_VOXELS) & (positions[planes] <= last + EDGE_VOXELS)]
-                if len(inside):
-                    begin, count = int(lower[inside].min()), int(upper[inside].max() - lower[inside].min() + 1)
-                    found = _restored(
-                        held.narrow(blocks.axis + 1, begin - first, count),  # no name: it would keep the block alive
-                        _shifted(source, blocks.axis, begin, count),
-                        _shifted(target, along, int(inside.min()), len(inside)),
-                        threshold=threshold,
-                    )
-                    result.narrow(along + 1, int(inside.min()), len(inside)).copy_(found)
-            is_open[ready] = False
-            needed = int(lower[is_open].min()) if is_open.any() else end
-            drop = min(max(needed - first, 0), held.shape[blocks.axis + 1])
+        end = first + held.shape[blocks.axis + 1]
+        ready = np.flatnonzero(is_open & (upper < end))
+        for planes in _grouped(ready, n_planes):
+            inside = planes[(positions[planes] >= -EDGE_VOXELS) & (positions[planes] <= last + EDGE_VOXELS)]
+            wanted = inside if n_planes is None else planes
+            if len(wanted):
+                begin, count = int(lower[wanted].min()), int(upper[wanted].max() - lower[wanted].min() + 1)
+                yield _Planes(
+                    along,
+                    int(wanted.min()),
+                    held.narrow(blocks.axis + 1, begin - first, count),  # no name: it would keep the block alive
+                    _shifted(source, blocks.axis, begin, count),
+                    _shifted(target, along, int(wanted.min()), len(wanted)),
+                )
+        is_open[ready] = False
+        needed = int(lower[is_open].min()) if is_open.any() else end
+        drop = min(max(needed - first, 0), held.shape[blocks.axis + 1])
+        with timed():
             held = held.narrow(blocks.axis + 1, drop, held.shape[blocks.axis + 1] - drop).clone()
-            first += drop
+        first += drop
         del part  # a view of a whole block: not to be held while the next one is computed
-    assert result is not None, "a volume has planes"
-    return result
+
+
+def _grouped(ready: NDArray[np.intp], n_planes: int | None) -> Iterable[NDArray[np.intp]]:
+    if n_planes is None:
+        return np.array_split(ready, max(1, math.ceil(len(ready) / PLANES_AT_ONCE)))
+    return (ready[ready // n_planes == group] for group in np.unique(ready // n_planes))
 
 
 def _restored(values: torch.Tensor, source: Geometry, target: Geometry, *, threshold: float | None) -> torch.Tensor:

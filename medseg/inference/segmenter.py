@@ -29,7 +29,7 @@ from medseg.inference.windows import count_windows
 from medseg.labels import LabelTable
 from medseg.segmentation import Segmentation
 
-__all__ = ["Segmenter", "Stages", "WindowCount", "label_postprocessing", "region_threshold"]
+__all__ = ["Segmenter", "Stages", "WindowCount", "label_postprocessing", "region_threshold", "windows_of"]
 
 REPLACED = (Activationsd, AsDiscreted, Invertd, RestoreLabelsd, SaveImaged)
 """Steps of a bundle's postprocessing that the engine does itself: restoring, choosing the label, writing."""
@@ -86,12 +86,20 @@ class Segmenter:
             RunError: the network gave values that are no numbers.
         """
         stages = stages or Stages()
-        self._check(image)
+        self.check(image)
         scan = geometry_of(image)
         with stages.timed("preprocess"):
             prepared = preprocess(image.to(self.device), self.preprocessing)
         network = self.network_for(prepared, stages=stages)
         restored = self._within_memory(prepared, scan, network, stages)
+        return self.cleaned(restored, scan, stages=stages)
+
+    def cleaned(self, restored: torch.Tensor, scan: Geometry, *, stages: Stages) -> Segmentation:
+        """Labels (1, I, J, K), or regions (L, I, J, K), on the scan's grid, through the bundle's postprocessing.
+
+        Raises:
+            ImageError: several regions are left after it.
+        """
         with stages.timed("postprocess"):
             placed = MetaTensor(restored, affine=torch.from_numpy(scan.affine.copy()))
             cleaned = self.postprocessing({"pred": placed})["pred"]
@@ -114,7 +122,7 @@ class Segmenter:
 
     def count_windows(self, sizes: Sequence[int]) -> int | None:
         """How many windows a preprocessed volume of these sizes takes; None where the inferer has none."""
-        return _count_windows(self.inferer, sizes)
+        return windows_of(self.inferer, sizes)
 
     def _within_memory(self, image: MetaTensor, scan: Geometry, network: nn.Module, stages: Stages) -> torch.Tensor:
         """Labels (1, I, J, K), or regions (L, I, J, K), on the scan's grid, on the first rung that fits.
@@ -161,7 +169,12 @@ class Segmenter:
                 return restore_labels(logits, scan)[None]
             return restore_regions(logits, scan, threshold=self.region_threshold)
 
-    def _check(self, image: MetaTensor) -> None:
+    def check(self, image: MetaTensor) -> None:
+        """Nothing, if the image (C, I, J, K) can be segmented.
+
+        Raises:
+            ImageError: another number of channels, values that are no numbers, or no contrast.
+        """
         wanted = ", ".join(self.channel_names)
         if image.ndim != 4 or image.shape[0] != len(self.channel_names):
             raise ImageError(
@@ -209,13 +222,13 @@ def region_threshold(postprocessing: Compose) -> float | None:
     return thresholds[0] if thresholds else None
 
 
-def _count_windows(inferer: Inferer, sizes: Sequence[int]) -> int | None:
+def windows_of(inferer: Inferer, sizes: Sequence[int]) -> int | None:
     """How many windows the inferer cuts a volume into; None where it has no windows.
 
     A slice of MONAI's own inferer is a window of one voxel, and 0 or less means the whole axis.
     """
     if isinstance(inferer, MirrorInferer):
-        inner = _count_windows(inferer.inferer, sizes)
+        inner = windows_of(inferer.inferer, sizes)
         return None if inner is None else inferer.n_passes * inner
     if isinstance(inferer, SliceBySliceInferer):
         return inferer.count_windows(sizes)
@@ -231,7 +244,7 @@ def _count_windows(inferer: Inferer, sizes: Sequence[int]) -> int | None:
 @contextmanager
 def _watched(network: nn.Module, inferer: Inferer, image: MetaTensor, stages: Stages) -> Iterator[None]:
     """While this lasts, ``stages`` hears of every window that passes through the network."""
-    total = _count_windows(inferer, image.shape[1:])
+    total = windows_of(inferer, image.shape[1:])
     if total is None:
         yield
         return

@@ -1,17 +1,20 @@
 """Scans in, labels out: the only room that knows file formats."""
 
 from medseg.io.case import CaseFiles, ChannelFile, ChannelSpec, FailedCase
+from medseg.io.probabilities import PROBABILITY_SUFFIX, probability_file
 from medseg.io.read import Scan, read_case, read_labels, read_volume
 from medseg.io.resolve import resolve_cases, unread_files
 from medseg.io.write import LABEL_SUFFIXES, write_image, write_labels
 
 __all__ = [
     "LABEL_SUFFIXES",
+    "PROBABILITY_SUFFIX",
     "CaseFiles",
     "ChannelFile",
     "ChannelSpec",
     "FailedCase",
     "Scan",
+    "probability_file",
     "read_case",
     "read_labels",
     "read_volume",

@@ -24,7 +24,7 @@ from medseg.io.nifti import FORM_TOLERANCE_MM, largest_gap_mm
 from medseg.labels import LabelTable
 from medseg.segmentation import Segmentation
 
-__all__ = ["LABEL_SUFFIXES", "write_image", "write_labels"]
+__all__ = ["LABEL_SUFFIXES", "placed_nifti", "write_image", "write_labels"]
 
 LABEL_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
 """The formats written. Not ``.mhd``: its voxels lie in a second file, so that it cannot be replaced at once."""
@@ -96,7 +96,8 @@ def _write(path: Path, array: NDArray[Any], geometry: Geometry, encode: Encoder,
         encode(file, array, geometry)
 
 
-def _encode_nifti(file: BinaryIO, array: NDArray[Any], geometry: Geometry) -> None:
+def placed_nifti(array: NDArray[Any], geometry: Geometry) -> nib.Nifti1Image:
+    """An array as a NIfTI image on a grid."""
     image = nib.Nifti1Image(array, geometry.affine)
     header: Any = image.header
     header.set_xyzt_units("mm")
@@ -105,7 +106,11 @@ def _encode_nifti(file: BinaryIO, array: NDArray[Any], geometry: Geometry) -> No
     if largest_gap_mm(geometry.affine, header) > FORM_TOLERANCE_MM:
         # a qform can hold no shear, and its quaternion loses digits near half a turn: better none than a wrong one
         image.set_qform(None, code=0)
-    image.to_stream(file)
+    return image
+
+
+def _encode_nifti(file: BinaryIO, array: NDArray[Any], geometry: Geometry) -> None:
+    placed_nifti(array, geometry).to_stream(file)
 
 
 def _encode_nifti_gz(file: BinaryIO, array: NDArray[Any], geometry: Geometry) -> None:

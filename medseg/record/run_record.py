@@ -150,6 +150,7 @@ class RunRecord(Settings):
     """How one segmentation came about.
 
     ``input_sha256`` is the hash of the whole case (of the sorted hashes of its files, where there are several).
+    ``others`` are the models whose probabilities were averaged with the bundle's.
     ``settings`` are the numbers of the bundle that shaped the result. ``stage_s`` are the stopwatch's seconds;
     ``process_peak_memory_mb`` is the peak of the process so far, not of this case alone.
     """
@@ -158,6 +159,7 @@ class RunRecord(Settings):
     case_id: str = Field(min_length=1)
     started_utc: Utc = Field(default_factory=lambda: datetime.now(UTC))
     bundle: UsedBundle
+    others: tuple[UsedBundle, ...] = ()
     input_sha256: Sha256
     channels: tuple[InputChannel, ...] = Field(min_length=1)
     output_grid: OutputGrid

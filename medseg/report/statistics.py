@@ -6,8 +6,9 @@ the table, or a JSON file with the unit in the name of every key.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -34,7 +35,8 @@ class LabelStatistics:
     ``mean_intensity`` is one value for each image channel, None where the image is not finite. ``centroid_mm`` is
     the centre of all its voxels (x, y, z), RAS+. ``extent_mm`` is the size of its box along the scan's axes, ordered
     left–right, posterior–anterior, inferior–superior. ``touches_border``: it reaches the edge of the scan, so the
-    volume may be that of a part only; an axis of one voxel (a single slice) is not asked.
+    volume may be that of a part only; an axis of one voxel (a single slice) is not asked. ``volume_interval_ml`` is
+    that of the segmentation's uncertainty, None where it was not measured.
     """
 
     index: int
@@ -45,6 +47,7 @@ class LabelStatistics:
     centroid_mm: tuple[float, float, float] | None
     extent_mm: tuple[float, float, float] | None
     touches_border: bool | None
+    volume_interval_ml: tuple[float, float] | None = None
 
 
 def label_statistics(
@@ -74,10 +77,13 @@ def label_statistics(
     array: NDArray[np.float32] = image.detach().cpu().numpy()
     channels = dict(zip(channel_names, array, strict=True))
     boxes = _boxes_of_labels(segmentation)
-    return tuple(
+    found = (
         _statistics(label, boxes[label.index], segmentation, channels) if label.index in boxes else _absent(label)
         for label in segmentation.label_table
     )
+    uncertainty = segmentation.uncertainty
+    intervals = (uncertainty.volume_interval_ml if uncertainty else None) or {}
+    return tuple(replace(entry, volume_interval_ml=intervals.get(entry.name)) for entry in found)
 
 
 def write_statistics(path: Path, statistics: Sequence[LabelStatistics], *, case_id: str, overwrite: bool) -> None:
@@ -90,11 +96,16 @@ def write_statistics(path: Path, statistics: Sequence[LabelStatistics], *, case_
         "schema_version": SCHEMA_VERSION,
         "case_id": case_id,
         "coordinate_system": "RAS+ mm",
-        "labels": [asdict(entry) for entry in statistics],
+        "labels": [_as_json(entry) for entry in statistics],
     }
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
     with atomic_write(path, overwrite=overwrite) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _as_json(entry: LabelStatistics) -> dict[str, Any]:
+    values = asdict(entry)
+    return values if entry.volume_interval_ml else {key: values[key] for key in values if key != "volume_interval_ml"}
 
 
 def _boxes_of_labels(segmentation: Segmentation) -> dict[int, Box]:
