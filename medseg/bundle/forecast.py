@@ -16,7 +16,15 @@ from monai.inferers import Inferer
 
 from medseg.bundle.cost import network_cost
 from medseg.bundle.segment import Runner
-from medseg.inference import MirrorInferer, SliceBySliceInferer, batch_shape, golden_window, preprocess, rungs
+from medseg.inference import (
+    MirrorInferer,
+    SliceBySliceInferer,
+    ThreePlaneInferer,
+    batch_shape,
+    golden_window,
+    preprocess,
+    rungs,
+)
 from medseg.io import CaseFiles, read_case
 
 __all__ = ["Forecast", "forecast", "together"]
@@ -131,7 +139,7 @@ def _seconds_a_window(network: torch.nn.Module, shape: tuple[int, ...], device: 
 def _blocks_mb(inferer: Inferer, image: MetaTensor, shape: tuple[int, ...], *, n_channels: int) -> float:
     """Logits in float32 of the planes that windows can still reach; of the whole volume where mirrors are averaged."""
     sizes = image.shape[1:]
-    if isinstance(inferer, MirrorInferer):
+    if isinstance(inferer, MirrorInferer | ThreePlaneInferer):
         voxels = MIRRORS_HELD * prod(sizes)
     elif isinstance(inferer, SliceBySliceInferer):
         voxels = BLOCKS_HELD * inferer.batch_size * prod(sizes) // sizes[inferer.axis]

@@ -235,7 +235,15 @@ class Runner:
         return {**numbers, "is_mirrored": isinstance(self.segmenter.inferer, MirrorInferer)}
 
 
-def segment(image: ScanInput, *, bundle: str | Path, device: str = "auto", trust: str | None = None) -> Segmentation:
+def segment(
+    image: ScanInput,
+    *,
+    bundle: str | Path | Sequence[str | Path],
+    device: str = "auto",
+    mirror: bool = False,
+    uncertainty: bool = False,
+    trust: str | None = None,
+) -> Segmentation:
     """The labels of one scan, on the scan's own grid.
 
     ::
@@ -246,16 +254,22 @@ def segment(image: ScanInput, *, bundle: str | Path, device: str = "auto", trust
     Args:
         image: a file, a DICOM folder, a folder or list of files with one channel each (``CHANNEL=PATH`` names
             them), or an image tensor (C, I, J, K) with its affine.
-        bundle: the name of a bundle that medseg brings along, or the folder of one.
+        bundle: the name of a bundle that medseg brings along, or the folder of one; several are averaged.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        mirror: average the scan and its mirror images along the axes that the bundle names.
+        uncertainty: say in ``segmentation.uncertainty`` how certain every voxel and volume is.
         trust: the digest of a bundle of others that runs code of its own, by which you vouch for it.
     Raises:
         MedsegError: the scan cannot be read, does not fit the bundle, or is more than one case.
     """
-    loaded = load_bundle(bundle, trust=trust)
+    names = [bundle] if isinstance(bundle, str | Path) else bundle
+    loaded = [load_bundle(name, trust=trust) for name in names]
     if not isinstance(image, MetaTensor):
-        image = _read_one(image, loaded)
-    return build_segmenter(loaded, device=choose_device(device))(image)
+        image = _read_one(image, loaded[0])
+    segmenters = [build_segmenter(one, device=choose_device(device), mirror=mirror) for one in loaded]
+    if len(segmenters) == 1 and not uncertainty:
+        return segmenters[0](image)
+    return ManyPasses(tuple(segmenters), measures_uncertainty=uncertainty)(image)
 
 
 def _read_one(image: str | Path | Sequence[str | Path], bundle: Bundle) -> MetaTensor:

@@ -17,6 +17,7 @@ from medseg.inference.runtime import (
 )
 from medseg.inference.segmenter import Segmenter, Stages, WindowCount, label_postprocessing, region_threshold
 from medseg.inference.slices import SliceBySliceInferer
+from medseg.inference.three_planes import ThreePlaneInferer
 from medseg.inference.windows import count_windows, window_starts
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Segmenter",
     "SliceBySliceInferer",
     "Stages",
+    "ThreePlaneInferer",
     "WindowCount",
     "WindowRuntime",
     "batch_shape",

@@ -14,6 +14,7 @@ from torch import nn
 
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.slices import SliceBySliceInferer
+from medseg.inference.three_planes import ThreePlaneInferer
 
 __all__ = ["HalfPrecision", "Rung", "rungs"]
 
@@ -77,7 +78,7 @@ def _is_volumetric(inferer: Inferer) -> bool:
 
 
 def _batch_of(inferer: Inferer) -> int:
-    if isinstance(inferer, MirrorInferer):
+    if isinstance(inferer, MirrorInferer | ThreePlaneInferer):
         return _batch_of(inferer.inferer)
     if isinstance(inferer, SliceBySliceInferer):
         return inferer.batch_size
@@ -86,7 +87,7 @@ def _batch_of(inferer: Inferer) -> int:
 
 def _with_batch(inferer: Inferer, size: int) -> Inferer:
     result = copy(inferer)
-    if isinstance(result, MirrorInferer):
+    if isinstance(result, MirrorInferer | ThreePlaneInferer):
         result.inferer = _with_batch(result.inferer, size)
     elif isinstance(result, SliceBySliceInferer):
         result.batch_size = size

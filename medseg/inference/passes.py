@@ -1,4 +1,4 @@
-"""Several passes over one scan at once: mirror images, several weights, several models with one label table.
+"""Several passes over one scan at once: mirror images, planes, weights, models with one label table.
 
 Every pass gives its logits in blocks that are brought to the scan's grid as they come; a few of the scan's planes at
 a time all passes meet, are averaged, and forgotten. Memory grows with the number of passes by a block each, and not
@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from itertools import chain, combinations
+from itertools import chain, combinations, product
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from medseg.inference.mirror import MirrorInferer
 from medseg.inference.predict import predict_logits, preprocess
 from medseg.inference.restore import logits_on_scan
 from medseg.inference.segmenter import Segmenter, Stages, WindowCount, windows_of
+from medseg.inference.three_planes import ThreePlaneInferer
 from medseg.segmentation import Segmentation, Uncertainty
 
 __all__ = ["ManyPasses", "ProbabilitySink"]
@@ -114,8 +115,12 @@ class ManyPasses:
         ):
             axes = segmenter.inferer.axes if isinstance(segmenter.inferer, MirrorInferer) else ()
             computing = rung.network(network)
-            for mirrored in chain.from_iterable(combinations(axes, count) for count in range(len(axes) + 1)):
-                passes.append(_Pass(number, volume, ConstantWindowsOnce(computing), rung.inferer, mirrored, axes))
+            planes = rung.inferer.planes if isinstance(rung.inferer, ThreePlaneInferer) else (rung.inferer,)
+            mirrors = chain.from_iterable(combinations(axes, count) for count in range(len(axes) + 1))
+            passes += [
+                _Pass(number, volume, ConstantWindowsOnce(computing), inferer, mirrored, axes)
+                for inferer, mirrored in product(planes, mirrors)
+            ]
         return passes
 
     def _run(self, passes: Sequence["_Pass"], found: "_Average", scan: Geometry, stages: Stages) -> None:

@@ -25,6 +25,7 @@ from medseg.inference.predict import predict_logits, preprocess
 from medseg.inference.restore import RestoreLabelsd, restore_blocks, restore_labels, restore_regions
 from medseg.inference.runtime import WindowRuntime
 from medseg.inference.slices import SliceBySliceInferer
+from medseg.inference.three_planes import ThreePlaneInferer
 from medseg.inference.windows import count_windows
 from medseg.labels import LabelTable
 from medseg.segmentation import Segmentation
@@ -230,6 +231,8 @@ def windows_of(inferer: Inferer, sizes: Sequence[int]) -> int | None:
     if isinstance(inferer, MirrorInferer):
         inner = windows_of(inferer.inferer, sizes)
         return None if inner is None else inferer.n_passes * inner
+    if isinstance(inferer, ThreePlaneInferer):
+        return sum(plane.count_windows(sizes) for plane in inferer.planes)
     if isinstance(inferer, SliceBySliceInferer):
         return inferer.count_windows(sizes)
     if not isinstance(inferer, SlidingWindowInferer):

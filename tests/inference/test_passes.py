@@ -21,7 +21,15 @@ from torch import nn
 
 from medseg.errors import SettingsError
 from medseg.geometry import geometry_of
-from medseg.inference import ManyPasses, MirrorInferer, Segmenter, SliceBySliceInferer, predict_logits, preprocess
+from medseg.inference import (
+    ManyPasses,
+    MirrorInferer,
+    Segmenter,
+    SliceBySliceInferer,
+    ThreePlaneInferer,
+    predict_logits,
+    preprocess,
+)
 from medseg.inference.restore import restore_labels
 from medseg.labels import LabelTable
 
@@ -77,6 +85,13 @@ def test_mirror_images_give_the_labels_of_the_mirroring_inferer(inferer, axes, i
     mirrored = replace(segmenter(inferer=inferer, preprocessing=RESAMPLED), inferer=MirrorInferer(inferer, axes))
     found, expected = ManyPasses((mirrored,))(image).labels, mirrored(image).labels
     assert (found == expected).mean() > 0.9999  # sums in another order
+
+
+def test_three_planes_are_three_passes(image):
+    planes = replace(segmenter(inferer=SLICES, preprocessing=RESAMPLED), inferer=ThreePlaneInferer(SLICES))
+    found = ManyPasses((planes,), measures_uncertainty=True)(image)
+    assert (found.labels == planes(image).labels).mean() > 0.9999
+    assert found.uncertainty.mutual_information.max() > 0
 
 
 def test_several_models_on_grids_of_their_own_are_averaged_by_their_probabilities(image):

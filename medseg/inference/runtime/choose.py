@@ -21,6 +21,7 @@ from medseg.inference.runtime.onnx import compile_onnx
 from medseg.inference.runtime.openvino import compile_openvino
 from medseg.inference.runtime.proof import Proof, RuntimeChoice, prove
 from medseg.inference.slices import SliceBySliceInferer
+from medseg.inference.three_planes import ThreePlaneInferer
 
 __all__ = [
     "RUNTIMES",
@@ -182,7 +183,7 @@ class WindowRuntime:
 
 def batch_shape(inferer: Inferer, n_channels: int) -> tuple[int, ...] | None:
     """What a compiled network computes together (B, C, *S); None where windows are not of one size."""
-    if isinstance(inferer, MirrorInferer):
+    if isinstance(inferer, MirrorInferer | ThreePlaneInferer):
         return batch_shape(inferer.inferer, n_channels)
     if isinstance(inferer, SliceBySliceInferer):
         return (inferer.batch_size, n_channels * (2 * inferer.context + 1), *inferer.roi_size)

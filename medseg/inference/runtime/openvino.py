@@ -46,7 +46,6 @@ def compile_openvino(network: nn.Module, *, shape: tuple[int, ...], key: str, ca
         with torch.no_grad():
             program = torch.export.export(with_written_norms(network), (torch.zeros(shape),), strict=False)
         model = openvino.convert_model(program)
-        model.reshape(list(shape))  # the conversion leaves every size open, and the compiler makes less of that
         exact = _compiled(core, model, shape=shape, precision="float32")
         proof = prove(exact, network, shape=shape, precision="float32")
         if not proof.is_passed:
