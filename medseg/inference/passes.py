@@ -187,7 +187,7 @@ class _Pass:
             is_regions=is_regions,
             timed=lambda: stages.timed("restore"),
         )
-        return axis, groups
+        return axis, groups if places is not None else _regrouped(groups, axis)
 
     def _axis(self, grid: Geometry, scan: Geometry, along: int | None) -> int | None:
         """The axis of the network's grid that runs along one of the scan's."""
@@ -318,6 +318,13 @@ class _Average:
             whole = torch.zeros((values.shape[0], *self.scan.shape), dtype=values.dtype, device=values.device)
             setattr(self, name, whole)
         whole.narrow(axis + 1, first, values.shape[axis + 1]).copy_(values)
+
+
+def _regrouped(groups: Iterator[_Group], axis: int) -> Iterator[_Group]:
+    """The same planes in groups as every pass has them."""
+    for _, _, values in groups:
+        for number, part in enumerate(torch.split(values, PLANES_AT_ONCE, dim=axis + 1)):
+            yield axis, number * PLANES_AT_ONCE, part
 
 
 def _met(streams: Sequence[Iterator[_Group]]) -> Iterator[tuple[int, int, list[torch.Tensor]]]:

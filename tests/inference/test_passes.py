@@ -124,6 +124,9 @@ def test_a_scan_turned_against_the_models_grid_is_averaged_too(image):
     found = ManyPasses(models, measures_uncertainty=True)(turned)
     assert found.labels.shape == tuple(turned.shape[1:])
     assert found.uncertainty.mutual_information.max() > 0
+    mixed = ManyPasses((models[0], segmenter(2)))(turned)  # one turned against the scan, one not
+    swapped = ManyPasses((segmenter(2), models[0]))(turned)
+    np.testing.assert_array_equal(mixed.labels, swapped.labels)
     alone = models[0](turned)
     prepared = preprocess(turned, models[0].preprocessing)
     logits = predict_logits(prepared, models[0].network, models[0].inferer)
