@@ -152,14 +152,17 @@ def _stock_inferer(inferer: Inferer) -> Inferer:
 
 def _stock_postprocessing(postprocessing: Compose, preprocessing: Compose, output: Path) -> Compose:
     """The bundle's steps with MONAI's ``Invertd``, arg-max and ``SaveImaged`` where medseg's engine has its own."""
-    steps: list[Transform] = []
+    restore = Invertd(keys="pred", transform=preprocessing, orig_keys="image", nearest_interp=False)
     is_regions = any(
         isinstance(step, AsDiscreted) and step.threshold[0] is not None for step in postprocessing.transforms
     )
+    steps: list[Transform] = []
     for step in postprocessing.transforms:
         if isinstance(step, RestoreLabelsd):
-            steps.append(Invertd(keys="pred", transform=preprocessing, orig_keys="image", nearest_interp=False))
-            steps += [] if is_regions else [AsDiscreted(keys="pred", argmax=True)]
+            steps += [] if is_regions else [restore, AsDiscreted(keys="pred", argmax=True)]
+        elif isinstance(step, AsDiscreted) and is_regions and restore not in steps:
+            # Probabilities go back, not logits: MONAI fills what was cropped away with 0, as a logit a half.
+            steps += [restore, step]
         elif not isinstance(step, SaveImaged):
             steps.append(step)
     saving = SaveImaged(
