@@ -25,7 +25,7 @@ from medseg.inference.ladder import Rung, rungs
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.predict import predict_logits, preprocess
 from medseg.inference.restore import logits_on_scan
-from medseg.inference.segmenter import Segmenter, Stages, WindowCount, windows_of
+from medseg.inference.segmenter import Segmenter, Stages, WindowCount, timed_parts, windows_of
 from medseg.inference.three_planes import ThreePlaneInferer
 from medseg.segmentation import Segmentation, Uncertainty
 
@@ -202,7 +202,7 @@ class _Pass:
         volume = self.volume.as_tensor().flip(dims) if dims else self.volume.as_tensor()
         blocks = logits_in_blocks(volume, self.network, self.inferer, axis=axis, avoided=self.avoided)
         if blocks is not None:
-            parts = _timed(blocks.parts, stages)
+            parts = timed_parts(blocks.parts, stages)
             try:
                 first = next(parts)
             except NotBlockwiseError:
@@ -338,16 +338,6 @@ def _met(streams: Sequence[Iterator[_Group]]) -> Iterator[tuple[int, int, list[t
                 early[number] = other
             row.append(early.pop(first).to(values.device))
         yield axis, first, row
-
-
-def _timed(parts: Iterator[torch.Tensor], stages: Stages) -> Iterator[torch.Tensor]:
-    while True:
-        with stages.timed("infer"):
-            part = next(parts, None)
-        if part is None:
-            return
-        yield part
-        del part
 
 
 def _inner(inferer: Inferer) -> Inferer:

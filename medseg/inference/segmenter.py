@@ -30,7 +30,15 @@ from medseg.inference.windows import count_windows
 from medseg.labels import LabelTable
 from medseg.segmentation import Segmentation
 
-__all__ = ["Segmenter", "Stages", "WindowCount", "label_postprocessing", "region_threshold", "windows_of"]
+__all__ = [
+    "Segmenter",
+    "Stages",
+    "WindowCount",
+    "label_postprocessing",
+    "region_threshold",
+    "timed_parts",
+    "windows_of",
+]
 
 REPLACED = (Activationsd, AsDiscreted, Invertd, RestoreLabelsd, SaveImaged)
 """Steps of a bundle's postprocessing that the engine does itself: restoring, choosing the label, writing."""
@@ -154,7 +162,7 @@ class Segmenter:
         with _watched(network, inferer, image, stages):
             blocks = logits_in_blocks(image.as_tensor(), network, inferer)
             if blocks is not None:
-                timed = Blocks(blocks.axis, _timed_parts(blocks.parts, stages))
+                timed = Blocks(blocks.axis, timed_parts(blocks.parts, stages))
                 with suppress(NotBlockwiseError):
                     return restore_blocks(
                         timed,
@@ -196,7 +204,7 @@ class Segmenter:
                 )
 
 
-def _timed_parts(parts: Iterator[torch.Tensor], stages: Stages) -> Iterator[torch.Tensor]:
+def timed_parts(parts: Iterator[torch.Tensor], stages: Stages) -> Iterator[torch.Tensor]:
     """The same parts, the time until each is there counted as inference."""
     while True:
         with stages.timed("infer"):
