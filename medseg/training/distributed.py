@@ -4,7 +4,9 @@ Every process draws the same batch and takes its share of it; gradients are aver
 samples the weights are those of one process with the whole batch.
 """
 
+import ctypes
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +20,10 @@ from medseg.errors import SettingsError
 
 __all__ = ["World", "world"]
 
-_ENDED: list[dist.ProcessGroup | None] = []
-"""Groups that are no longer used, and never freed while training's own objects are.
+SETTLING_S = 0.5
+"""A group's threads need Python's global lock to let go of their last work: time for that, before Python shuts down.
 
-Whoever lets go of a group last joins its threads. A ``DistributedDataParallel`` does so while it holds Python's global
-lock, for which such a thread may be waiting: both would wait for ever. Kept here, the group outlives it.
+A thread that asks for the lock while Python shuts down is ended by force, and takes the process with it.
 """
 
 
@@ -92,8 +93,19 @@ def world(device: torch.device) -> Iterator[World]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    _ENDED.append(dist.group.WORLD)
+    _keep_for_ever(dist.group.WORLD)
     try:
         yield World(dist.get_rank(), dist.get_world_size())
     finally:
+        time.sleep(SETTLING_S)
         dist.destroy_process_group()
+
+
+def _keep_for_ever(group: dist.ProcessGroup | None) -> None:
+    """See to it that nobody frees the group, not even Python's end.
+
+    Whoever lets go of a group last joins its threads. A ``DistributedDataParallel`` and Python's end do so while they
+    hold the global lock, for which such a thread may be waiting: both would wait for ever. The process takes the
+    threads with it when it ends.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(group))
