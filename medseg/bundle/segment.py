@@ -124,6 +124,7 @@ class Runner:
                 *(build_segmenter(one, device=device, runtime=runtime, mirror=mirror) for one in self._others),
             )
         )
+        self._used = tuple(map(_used, (bundle, *self._others)))  # now, and not when a file may have been replaced
 
     def run(self, case: CaseFiles, files: OutputPaths, *, overwrite: bool, stages: Stages | None = None) -> CaseResult:
         """Segment one case and write its results, the labels last.
@@ -194,8 +195,8 @@ class Runner:
         return RunRecord(
             case_id=scan.case_id,
             started_utc=measures.started_utc,
-            bundle=_used(self.bundle),
-            others=tuple(map(_used, self._others)),
+            bundle=self._used[0],
+            others=self._used[1:],
             input_sha256=scan.sha256,
             channels=tuple(InputChannel(name=name) for name in self.segmenter.channel_names),
             output_grid=OutputGrid.of(scan.geometry),
