@@ -1,0 +1,6 @@
+"""Review: a person looks at a segmentation, corrects it and decides; no Qt outside ``widgets``."""
+
+from medseg.review.delta import Delta, delta_between
+from medseg.review.history import History
+
+__all__ = ["Delta", "History", "delta_between"]
