@@ -1,6 +1,7 @@
 """Review: a person looks at a segmentation, corrects it and decides; no Qt outside ``widgets``."""
 
 from medseg.review.delta import Delta, delta_between
+from medseg.review.display import PLANES, DisplayGrid, Plane
 from medseg.review.history import History
 
-__all__ = ["Delta", "History", "delta_between"]
+__all__ = ["PLANES", "Delta", "DisplayGrid", "History", "Plane", "delta_between"]
