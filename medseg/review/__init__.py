@@ -2,6 +2,17 @@
 
 from medseg.review.delta import Delta, delta_between
 from medseg.review.display import PLANES, DisplayGrid, Plane
+from medseg.review.editor import Change, LabelEditor, StrokeRules
 from medseg.review.history import History
 
-__all__ = ["PLANES", "Delta", "DisplayGrid", "History", "Plane", "delta_between"]
+__all__ = [
+    "PLANES",
+    "Change",
+    "Delta",
+    "DisplayGrid",
+    "History",
+    "LabelEditor",
+    "Plane",
+    "StrokeRules",
+    "delta_between",
+]
