@@ -8,6 +8,7 @@
     ├── DataError           a manifest, a split or a data set is wrong
     ├── SettingsError       a value from YAML, JSON or the command line is out of range
     ├── OutputError         a result cannot be written where it was asked for
+    ├── ReviewError         an edit or a measurement makes no sense on these labels
     ├── DownloadError       a file from the network is missing or has the wrong checksum
     └── RunError            the run itself failed: nothing the user typed would mend it
 
@@ -24,6 +25,7 @@ __all__ = [
     "ImageError",
     "MedsegError",
     "OutputError",
+    "ReviewError",
     "RunError",
     "SettingsError",
 ]
@@ -61,6 +63,10 @@ class SettingsError(MedsegError):
 
 class OutputError(MedsegError):
     """A result cannot be written: the place exists, is read-only or is full."""
+
+
+class ReviewError(MedsegError):
+    """What a reviewer asked for cannot be done with these labels: none is there, one is locked, no slice is painted."""
 
 
 class DownloadError(MedsegError):
