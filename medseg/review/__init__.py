@@ -2,8 +2,9 @@
 
 from medseg.review.delta import Delta, delta_between
 from medseg.review.display import PLANES, DisplayGrid, Plane
-from medseg.review.editor import Change, LabelEditor, StrokeRules
+from medseg.review.editor import Change, LabelEditor
 from medseg.review.history import History
+from medseg.review.strokes import StrokeRules
 
 __all__ = [
     "PLANES",

@@ -20,14 +20,14 @@ from medseg.geometry import Geometry
 from medseg.labels import LabelTable
 from medseg.review.delta import Delta, delta_between
 from medseg.review.history import History
+from medseg.review.strokes import StrokeRules
 from medseg.segmentation import Segmentation
 
-__all__ = ["Change", "ChangeKind", "LabelEditor", "StrokeRules"]
+__all__ = ["Change", "ChangeKind", "LabelEditor"]
 
 Box: TypeAlias = tuple[slice, slice, slice]
 Labels: TypeAlias = NDArray[np.uint8]
 ChangeKind: TypeAlias = Literal["edit", "undo", "redo"]
-Nesting: TypeAlias = Callable[[Labels, Labels], Labels]
 
 
 @dataclass(frozen=True)
@@ -38,51 +38,20 @@ class Change:
     delta: Delta
 
 
-@dataclass(frozen=True, eq=False)
-class StrokeRules:
-    """What an edit may do to a voxel.
-
-    Attributes:
-        protected: labels whose voxels neither appear nor go.
-        intensity_range: a brush colours only voxels whose intensity lies in it; erasing is not limited.
-        nesting: (before, after) → after, so that nested regions stay nested; None where labels are not nested.
-    """
-
-    protected: frozenset[int] = frozenset()
-    intensity_range: tuple[float, float] | None = None
-    nesting: Nesting | None = None
-
-    def kept(self, before: Labels, after: Labels) -> Labels:
-        """``after`` with every voxel put back that must not change, and nested regions kept nested."""
-        if self.nesting is not None:
-            after = self.nesting(before, after)
-        if not self.protected:
-            return after
-        values = list(self.protected)
-        is_kept = np.isin(before, values) | np.isin(after, values)
-        return np.where(is_kept, before, after)
-
-    def painted(self, before: Labels, after: Labels, intensities: NDArray[np.float32] | None) -> Labels:
-        """As ``kept``, for a brush: only voxels of the allowed intensities take a new label."""
-        if self.intensity_range is not None and intensities is not None:
-            lowest, highest = self.intensity_range
-            is_outside = (intensities < lowest) | (intensities > highest)
-            after = np.where(is_outside & (after != before) & (after != 0), before, after)
-        return self.kept(before, after)
-
-
 @dataclass(eq=False)
 class LabelEditor:
     """A label map (I, J, K) uint8 on its scan's grid, its history, and who hears of its changes. Mutable.
 
     Attributes:
         rules: what edits may do; replaced when a person locks a label or limits the brush.
+        chosen_label: what a person works on: the eraser takes its region away where regions are nested.
     """
 
     label_table: LabelTable
     geometry: Geometry
     rules: StrokeRules = field(default_factory=StrokeRules)
     history: History = field(default_factory=History)
+    chosen_label: int = 1
     _labels: Labels = field(default_factory=lambda: np.zeros((0, 0, 0), np.uint8))
     _opened: Labels = field(default_factory=lambda: np.zeros((0, 0, 0), np.uint8))
     _listeners: list[Callable[[Change], None]] = field(default_factory=list)
@@ -91,7 +60,10 @@ class LabelEditor:
     def of(cls, segmentation: Segmentation) -> "LabelEditor":
         """An editor whose labels start as those of a segmentation, which stays as it is."""
         labels = np.ascontiguousarray(segmentation.labels)
-        return cls(segmentation.label_table, segmentation.geometry, _labels=labels.copy(), _opened=labels)
+        first = next(iter(segmentation.label_table)).index
+        return cls(
+            segmentation.label_table, segmentation.geometry, chosen_label=first, _labels=labels.copy(), _opened=labels
+        )
 
     @property
     def labels(self) -> Labels:
@@ -131,7 +103,9 @@ class LabelEditor:
         before = self._labels[box]
         if before.shape != values.shape:
             raise GeometryError(f"a stroke of shape {values.shape} was painted into a box of {before.shape}.")
-        after = self.rules.painted(before, values.astype(np.uint8, copy=False), intensities)
+        after = self.rules.painted(
+            before, values.astype(np.uint8, copy=False), erased=self.chosen_label, intensities=intensities
+        )
         within = np.nonzero(after != before)
         corner = [part.start for part in box]
         axes = [axis + start for axis, start in zip(within, corner, strict=True)]

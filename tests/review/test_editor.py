@@ -5,6 +5,7 @@ from medseg.errors import GeometryError
 from medseg.geometry import Geometry
 from medseg.labels import Label, LabelTable
 from medseg.review import Change, LabelEditor, StrokeRules
+from medseg.review.edits import NestedRegion, NestedRegions
 from medseg.segmentation import Segmentation
 
 TABLE = LabelTable(
@@ -110,3 +111,35 @@ def test_a_change_counts_for_the_label_that_lost_and_the_one_that_gained():
     editor = an_editor(labels)
     editor.edit("swap", lambda before: np.where(before == 1, 2, before).astype(np.uint8))
     assert editor.voxels_changed() == {"liver": 27, "spleen": 27}
+
+
+def test_nested_regions_stay_nested_under_the_brush_and_the_eraser():
+    regions = NestedRegions(
+        (
+            NestedRegion("whole", frozenset({1, 2, 4}), 2),
+            NestedRegion("core", frozenset({1, 4}), 1),
+            NestedRegion("enhancing", frozenset({4}), 4),
+        )
+    )
+    labels = np.zeros((6, 7, 8), np.uint8)
+    labels[0], labels[1], labels[2] = 4, 1, 2
+    editor = an_editor(labels)
+    editor.rules = StrokeRules(regions=regions)
+    everywhere = (slice(0, 4), slice(0, 7), slice(0, 8))
+    editor.paint(everywhere, np.full((4, 7, 8), 2, np.uint8))  # the whole tumour where there was none
+    assert [int(editor.labels[plane, 0, 0]) for plane in range(4)] == [4, 1, 2, 2]
+    editor.chosen_label = 1
+    editor.paint(everywhere, np.zeros((4, 7, 8), np.uint8))  # the core is erased: what was in it is in the whole still
+    assert [int(editor.labels[plane, 0, 0]) for plane in range(4)] == [2, 2, 2, 2]
+    editor.paint(everywhere, np.full((4, 7, 8), 4, np.uint8))
+    assert (editor.labels[:4] == 4).all()
+
+
+def test_a_brush_that_does_not_overwrite_takes_background_alone():
+    labels = np.zeros((6, 7, 8), np.uint8)
+    labels[2] = 4
+    editor = an_editor(labels)
+    editor.rules = StrokeRules(overwrites=False)
+    editor.paint(BOX, np.full((3, 3, 3), 1, np.uint8))
+    assert (editor.labels[2] == 4).all()
+    assert (editor.labels[1, 2:5, :3] == 1).all()
