@@ -8,7 +8,7 @@ from napari.components import ViewerModel
 from medseg.geometry import Geometry
 from medseg.labels import Label, LabelTable
 from medseg.review import LabelEditor, StrokeRules
-from medseg.review.layers import CaseLayers
+from medseg.review.case_layers import CaseLayers
 from medseg.segmentation import Segmentation
 
 TABLE = LabelTable(
