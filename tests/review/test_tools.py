@@ -12,9 +12,9 @@ def a_label_map() -> np.ndarray:
     """Label 1: a block with a hole, painted on every other slice, and an island; label 2: a block right of it."""
     labels = np.zeros(GEOMETRY.shape, np.uint8)
     labels[3:10, 3:10, 3:8] = 1
-    labels[6, 6, 5] = 0
+    labels[6, 6, 4] = 0
     labels[3:10, 3:10, 6] = 0
-    labels[1, 18, 10] = 1
+    labels[1, 18, 7] = 1
     labels[14:17, 3:10, 3:8] = 2
     return labels
 
