@@ -7,6 +7,7 @@
     ├── BundleError         a model folder is missing, damaged or does not fit
     ├── DataError           a manifest, a split or a data set is wrong
     ├── SettingsError       a value from YAML, JSON or the command line is out of range
+    ├── LockedError         somebody else works on the case now
     ├── OutputError         a result cannot be written where it was asked for
     ├── DownloadError       a file from the network is missing or has the wrong checksum
     └── RunError            the run itself failed: nothing the user typed would mend it
@@ -22,6 +23,7 @@ __all__ = [
     "DownloadError",
     "GeometryError",
     "ImageError",
+    "LockedError",
     "MedsegError",
     "OutputError",
     "RunError",
@@ -57,6 +59,10 @@ class DataError(MedsegError):
 
 class SettingsError(MedsegError):
     """A setting is unknown, of the wrong type or out of range."""
+
+
+class LockedError(MedsegError):
+    """Another session has the case open, or has taken it over."""
 
 
 class OutputError(MedsegError):

@@ -1,6 +1,43 @@
 """Review: a person looks at a segmentation, corrects it and decides; no Qt outside ``widgets``."""
 
+from medseg.review.autosave import Autosave, AutosaveHeader, Recovered, labels_sha256, read_autosave_header, recover
 from medseg.review.delta import Delta, delta_between
+from medseg.review.folder import ReviewFolder, folder_name
 from medseg.review.history import History
+from medseg.review.locks import STALE_AFTER_S, CaseLock, LockHolder, holder_of
+from medseg.review.states import (
+    CASE_STATES,
+    CaseReview,
+    CaseState,
+    Decision,
+    Flag,
+    Remark,
+    review_of,
+    review_states,
+)
 
-__all__ = ["Delta", "History", "delta_between"]
+__all__ = [
+    "CASE_STATES",
+    "STALE_AFTER_S",
+    "Autosave",
+    "AutosaveHeader",
+    "CaseLock",
+    "CaseReview",
+    "CaseState",
+    "Decision",
+    "Delta",
+    "Flag",
+    "History",
+    "LockHolder",
+    "Recovered",
+    "Remark",
+    "ReviewFolder",
+    "delta_between",
+    "folder_name",
+    "holder_of",
+    "labels_sha256",
+    "read_autosave_header",
+    "recover",
+    "review_of",
+    "review_states",
+]
