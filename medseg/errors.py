@@ -7,6 +7,7 @@
     ├── BundleError         a model folder is missing, damaged or does not fit
     ├── DataError           a manifest, a split or a data set is wrong
     ├── SettingsError       a value from YAML, JSON or the command line is out of range
+    ├── LockedError         somebody else works on the case now
     ├── OutputError         a result cannot be written where it was asked for
     ├── ReviewError         an edit or a measurement makes no sense on these labels
     ├── DownloadError       a file from the network is missing or has the wrong checksum
@@ -23,6 +24,7 @@ __all__ = [
     "DownloadError",
     "GeometryError",
     "ImageError",
+    "LockedError",
     "MedsegError",
     "OutputError",
     "ReviewError",
@@ -59,6 +61,10 @@ class DataError(MedsegError):
 
 class SettingsError(MedsegError):
     """A setting is unknown, of the wrong type or out of range."""
+
+
+class LockedError(MedsegError):
+    """Another session has the case open, or has taken it over."""
 
 
 class OutputError(MedsegError):

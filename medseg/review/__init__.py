@@ -1,33 +1,60 @@
 """Review: a person looks at a segmentation, corrects it and decides; no Qt outside ``widgets``."""
 
+from medseg.review.autosave import Autosave, AutosaveHeader, Recovered, labels_sha256, read_autosave_header, recover
 from medseg.review.delta import Delta, delta_between
 from medseg.review.display import PLANES, DisplayGrid, Plane
 from medseg.review.editor import Change, ChangeKind, LabelEditor
 from medseg.review.edits import Limits, NestedRegions, nested_regions
+from medseg.review.folder import REVIEW_FOLDER, ReviewFolder, folder_name
 from medseg.review.history import History
+from medseg.review.locks import STALE_AFTER_S, CaseLock, LockHolder, holder_of
+from medseg.review.saving import EditSaver
+from medseg.review.states import CASE_STATES, CaseReview, CaseState, Decision, Flag, Remark, review_of, review_states
 from medseg.review.strokes import StrokeRules
 from medseg.review.tools import TOOLS, Amount, Tool, ToolUse, tool_named
 from medseg.review.windowing import IntensityWindow, presets
 
 __all__ = [
+    "CASE_STATES",
     "PLANES",
+    "REVIEW_FOLDER",
+    "STALE_AFTER_S",
     "TOOLS",
     "Amount",
+    "Autosave",
+    "AutosaveHeader",
+    "CaseLock",
+    "CaseReview",
+    "CaseState",
     "Change",
     "ChangeKind",
+    "Decision",
     "Delta",
     "DisplayGrid",
+    "EditSaver",
+    "Flag",
     "History",
     "IntensityWindow",
     "LabelEditor",
     "Limits",
+    "LockHolder",
     "NestedRegions",
     "Plane",
+    "Recovered",
+    "Remark",
+    "ReviewFolder",
     "StrokeRules",
     "Tool",
     "ToolUse",
     "delta_between",
+    "folder_name",
+    "holder_of",
+    "labels_sha256",
     "nested_regions",
     "presets",
+    "read_autosave_header",
+    "recover",
+    "review_of",
+    "review_states",
     "tool_named",
 ]
