@@ -1,15 +1,14 @@
 """A label made larger or smaller by a margin in millimetres.
 
 In: labels (I, J, K) uint8 on the scan's own grid, a label, a margin. Out: new labels. Distances are Euclidean, from
-voxel centre to voxel centre, with the voxel size of each axis (``scipy.ndimage.distance_transform_edt``; the three
-axes are taken to be perpendicular, as they are but for CT series with an uncorrected gantry tilt).
+voxel centre to voxel centre, with the voxel size of each axis; the three axes are taken to be perpendicular, as they
+are but for CT series with an uncorrected gantry tilt.
 """
 
 import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medseg.errors import ReviewError
 from medseg.geometry import Geometry
@@ -63,11 +62,22 @@ def shrink(
 
 
 def within_mm(mask: NDArray[np.bool_], distance_mm: float, geometry: Geometry) -> NDArray[np.bool_]:
-    """Where a voxel's centre lies within ``distance_mm`` of the centre of a voxel of the mask (I, J, K)."""
-    if not mask.any():
-        return np.zeros(mask.shape, bool)
-    distances = ndimage.distance_transform_edt(~mask, sampling=geometry.spacing_mm)
-    near: NDArray[np.bool_] = distances <= distance_mm + SLACK_MM
+    """Where a voxel's centre lies within ``distance_mm`` of the centre of a voxel of the mask (I, J, K).
+
+    The squared distance is made axis by axis, as in Felzenszwalb and Huttenlocher 2012, "Distance transforms of
+    sampled functions" (Theory of Computing 8(19)), but looked for no farther than the margin: for the margins of an
+    edit that is several times quicker than a whole distance transform, and gives the same.
+    """
+    squared = np.where(mask, np.float32(0), np.float32(np.inf))
+    for axis, (steps, size) in enumerate(zip(_margin_voxels(distance_mm, geometry), geometry.spacing_mm, strict=True)):
+        nearest = squared.copy()
+        source, target = np.moveaxis(squared, axis, 0), np.moveaxis(nearest, axis, 0)
+        for step in range(1, min(steps, len(source) - 1) + 1):
+            farther = np.float32((step * size) ** 2)
+            np.minimum(target[step:], source[:-step] + farther, out=target[step:])
+            np.minimum(target[:-step], source[step:] + farther, out=target[:-step])
+        squared = nearest
+    near: NDArray[np.bool_] = squared <= np.float32((distance_mm + SLACK_MM) ** 2)
     return near
 
 
