@@ -15,6 +15,15 @@ from medseg.review.states import (
     review_of,
     review_states,
 )
+from medseg.review.versions import (
+    Origin,
+    Version,
+    VersionRecord,
+    file_sha256,
+    latest_version,
+    list_versions,
+    save_version,
+)
 
 __all__ = [
     "CASE_STATES",
@@ -29,15 +38,22 @@ __all__ = [
     "Flag",
     "History",
     "LockHolder",
+    "Origin",
     "Recovered",
     "Remark",
     "ReviewFolder",
+    "Version",
+    "VersionRecord",
     "delta_between",
+    "file_sha256",
     "folder_name",
     "holder_of",
     "labels_sha256",
+    "latest_version",
+    "list_versions",
     "read_autosave_header",
     "recover",
     "review_of",
     "review_states",
+    "save_version",
 ]
