@@ -12,6 +12,15 @@ from medseg.review.saving import EditSaver
 from medseg.review.states import CASE_STATES, CaseReview, CaseState, Decision, Flag, Remark, review_of, review_states
 from medseg.review.strokes import StrokeRules
 from medseg.review.tools import TOOLS, Amount, Tool, ToolUse, tool_named
+from medseg.review.versions import (
+    Origin,
+    Version,
+    VersionRecord,
+    file_sha256,
+    latest_version,
+    list_versions,
+    save_version,
+)
 from medseg.review.windowing import IntensityWindow, presets
 
 __all__ = [
@@ -39,6 +48,7 @@ __all__ = [
     "Limits",
     "LockHolder",
     "NestedRegions",
+    "Origin",
     "Plane",
     "Recovered",
     "Remark",
@@ -46,15 +56,21 @@ __all__ = [
     "StrokeRules",
     "Tool",
     "ToolUse",
+    "Version",
+    "VersionRecord",
     "delta_between",
+    "file_sha256",
     "folder_name",
     "holder_of",
     "labels_sha256",
+    "latest_version",
+    "list_versions",
     "nested_regions",
     "presets",
     "read_autosave_header",
     "recover",
     "review_of",
     "review_states",
+    "save_version",
     "tool_named",
 ]

@@ -170,8 +170,8 @@ def _now_on_disk(folder: Path) -> float:
 
 def _refusal(found: LockHolder, stale_after_s: float) -> str:
     return (
-        f"{found.owner} has this case open since {_clock(found)} (last sign {found.silent_s:.0f} s ago): choose another "
-        f"case, or wait until it is closed or silent for {stale_after_s / 60:g} minutes."
+        f"{found.owner} has this case open since {_clock(found)} (last sign {found.silent_s:.0f} s ago): "
+        f"choose another case, or wait until it is closed or silent for {stale_after_s / 60:g} minutes."
     )
 
 

@@ -11,7 +11,7 @@ Opening a case that is decided changes nothing; ``reopen`` takes a decision back
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Literal, get_args
@@ -82,7 +82,7 @@ class CaseReview:
     case_id: str
     state: CaseState = "new"
     decision: Decision | None = None
-    structures: Mapping[str, Decision] = MappingProxyType({})
+    structures: Mapping[str, Decision] = field(default_factory=lambda: MappingProxyType({}))
     flags: tuple[Flag, ...] = ()
     remarks: tuple[Remark, ...] = ()
     reviewers: tuple[str, ...] = ()
