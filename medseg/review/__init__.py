@@ -8,7 +8,9 @@ from medseg.review.edits import Limits, NestedRegions, nested_regions
 from medseg.review.folder import REVIEW_FOLDER, ReviewFolder, folder_name
 from medseg.review.history import History
 from medseg.review.locks import STALE_AFTER_S, CaseLock, LockHolder, holder_of
+from medseg.review.opening import CaseToReview
 from medseg.review.saving import EditSaver
+from medseg.review.session import ReviewSession
 from medseg.review.states import CASE_STATES, CaseReview, CaseState, Decision, Flag, Remark, review_of, review_states
 from medseg.review.strokes import StrokeRules
 from medseg.review.tools import TOOLS, Amount, Tool, ToolUse, tool_named
@@ -35,6 +37,7 @@ __all__ = [
     "CaseLock",
     "CaseReview",
     "CaseState",
+    "CaseToReview",
     "Change",
     "ChangeKind",
     "Decision",
@@ -53,6 +56,7 @@ __all__ = [
     "Recovered",
     "Remark",
     "ReviewFolder",
+    "ReviewSession",
     "StrokeRules",
     "Tool",
     "ToolUse",
