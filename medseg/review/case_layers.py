@@ -23,13 +23,12 @@ from medseg.labels import LabelTable
 from medseg.review.delta import delta_between
 from medseg.review.display import PLANES, DisplayGrid
 from medseg.review.editor import Change, LabelEditor
+from medseg.review.layers import LayerSource, intensity_limits, placement
 
 __all__ = ["CaseLayers", "colormap_of"]
 
 Box: TypeAlias = tuple[slice, slice, slice]
 
-AXIS_LABELS: Final = ("z", "y", "x")
-UNITS: Final = "mm"
 OPACITY: Final = 0.5
 CLEAR: Final = (0.0, 0.0, 0.0, 0.0)
 GAINED, LOST, OTHER = 1, 2, 3
@@ -41,10 +40,6 @@ DIFFERENCE_COLORS: Final[dict[int | None, tuple[float, ...]]] = {
     OTHER: (1.0, 0.8, 0.0, 1.0),
 }
 """What a voxel of the difference says: coloured since, cleared since, given another label."""
-
-GREY_PERCENTILES: Final = (0.5, 99.5)
-SAMPLED_VOXELS: Final = 200_000
-"""Voxels from which the first contrast is guessed: percentiles of a whole CT take seconds."""
 
 
 @dataclass(eq=False)
@@ -63,6 +58,7 @@ class CaseLayers:
     images: list[Image]
     labels: Labels
     opened: Labels
+    _place: dict[str, Any]
     maps: dict[str, Image | Labels] = field(default_factory=dict)
     active_channel: int = 0
     _is_absorbing: bool = False
@@ -88,9 +84,9 @@ class CaseLayers:
             opacity: of the labels, 0 to 1.
         """
         grid = DisplayGrid(editor.geometry)
-        place = _placement(grid, case_id)
+        place = placement(LayerSource(case_id, editor.geometry, editor.label_table))
         images = [
-            Image(grid.shown(channel), name=name, contrast_limits=_grey_range(channel), colormap="gray", **place)
+            Image(grid.shown(channel), name=name, contrast_limits=intensity_limits(channel), colormap="gray", **place)
             for name, channel in channels.items()
         ]
         for image in images[1:]:
@@ -105,7 +101,7 @@ class CaseLayers:
         for layer in (*images, before, labels):
             viewer.add_layer(layer)
         viewer.layers.selection.active = labels
-        layers = cls(viewer, editor, grid, images, labels, before)
+        layers = cls(viewer, editor, grid, images, labels, before, place)
         labels.events.paint.connect(layers._on_paint)
         labels.events.labels_update.connect(layers._settle)
         editor.listen(layers._on_change)
@@ -165,7 +161,7 @@ class CaseLayers:
             name="difference",
             colormap=DirectLabelColormap(color_dict=DIFFERENCE_COLORS),
             opacity=0.9,
-            **_placement(self.grid, ""),
+            **self._place,
         )
         layer.editable = False
         self._put_map("difference", layer)
@@ -179,13 +175,13 @@ class CaseLayers:
             blending="additive",
             opacity=0.6,
             contrast_limits=(0.0, max(highest, 1e-6)),
-            **_placement(self.grid, ""),
+            **self._place,
         )
         self._put_map(name, layer)
 
     def show_labels(self, name: str, labels: NDArray[np.uint8], table: LabelTable) -> None:
         """Another segmentation (I, J, K) of the same scan, as outlines."""
-        layer = Labels(self.grid.shown(labels), name=name, colormap=colormap_of(table), **_placement(self.grid, ""))
+        layer = Labels(self.grid.shown(labels), name=name, colormap=colormap_of(table), **self._place)
         layer.contour = 1
         layer.editable = False
         self._put_map(name, layer)
@@ -287,27 +283,6 @@ def colormap_of(table: LabelTable, *, hidden: frozenset[int] = frozenset()) -> D
         shown = tuple(part / 255 for part in label.color)
         colors[label.index] = CLEAR if label.index in hidden else (*shown, 1.0)
     return DirectLabelColormap(color_dict=colors)
-
-
-def _placement(grid: DisplayGrid, case_id: str) -> dict[str, Any]:
-    """Where a layer lies; without units and axis labels of their own napari drops those of all layers."""
-    return {
-        "scale": grid.scale_mm,
-        "units": (UNITS,) * 3,
-        "axis_labels": AXIS_LABELS,
-        "metadata": {
-            "case_id": case_id,
-            "source_affine": grid.source.affine.tolist(),
-            "source_shape": list(grid.source.shape),
-        },
-    }
-
-
-def _grey_range(channel: NDArray[np.float32]) -> tuple[float, float]:
-    flat = channel.reshape(-1)
-    sampled = flat[:: max(len(flat) // SAMPLED_VOXELS, 1)]
-    lowest, highest = (float(value) for value in np.percentile(sampled, GREY_PERCENTILES))
-    return (lowest, highest) if highest > lowest else (lowest, lowest + 1)
 
 
 def _box_of(keys: Sequence[tuple[Any, ...]]) -> Box:
