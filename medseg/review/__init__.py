@@ -1,6 +1,7 @@
 """Review: a person looks at a segmentation, corrects it and decides; no Qt outside ``widgets``."""
 
 from medseg.review.autosave import Autosave, AutosaveHeader, Recovered, labels_sha256, read_autosave_header, recover
+from medseg.review.build_worklist import worklist_from_folder, worklist_from_manifest
 from medseg.review.delta import Delta, delta_between
 from medseg.review.folder import ReviewFolder, folder_name
 from medseg.review.history import History
@@ -24,6 +25,7 @@ from medseg.review.versions import (
     list_versions,
     save_version,
 )
+from medseg.review.worklist import Progress, Worklist, WorklistCase, natural_order
 
 __all__ = [
     "CASE_STATES",
@@ -39,11 +41,14 @@ __all__ = [
     "History",
     "LockHolder",
     "Origin",
+    "Progress",
     "Recovered",
     "Remark",
     "ReviewFolder",
     "Version",
     "VersionRecord",
+    "Worklist",
+    "WorklistCase",
     "delta_between",
     "file_sha256",
     "folder_name",
@@ -51,9 +56,12 @@ __all__ = [
     "labels_sha256",
     "latest_version",
     "list_versions",
+    "natural_order",
     "read_autosave_header",
     "recover",
     "review_of",
     "review_states",
     "save_version",
+    "worklist_from_folder",
+    "worklist_from_manifest",
 ]
