@@ -24,6 +24,7 @@ from medseg.review.versions import (
     save_version,
 )
 from medseg.review.windowing import IntensityWindow, presets
+from medseg.review.worklist import Progress, Worklist, WorklistCase, natural_order
 
 __all__ = [
     "CASE_STATES",
@@ -53,6 +54,7 @@ __all__ = [
     "NestedRegions",
     "Origin",
     "Plane",
+    "Progress",
     "Recovered",
     "Remark",
     "ReviewFolder",
@@ -62,6 +64,8 @@ __all__ = [
     "ToolUse",
     "Version",
     "VersionRecord",
+    "Worklist",
+    "WorklistCase",
     "delta_between",
     "file_sha256",
     "folder_name",
@@ -69,6 +73,7 @@ __all__ = [
     "labels_sha256",
     "latest_version",
     "list_versions",
+    "natural_order",
     "nested_regions",
     "presets",
     "read_autosave_header",
