@@ -146,7 +146,7 @@ class CaseLayers:
         return self.grid.axes[self.viewer.dims.order[0]]
 
     def step_along(self, axis: int) -> int:
-        """1 where the next slice on the screen has the next index along an axis of the scan, −1 where the one before."""
+        """1 where the next slice on the screen has the next index along an axis of the scan, −1 where the last."""
         here = self.viewer.dims.current_step[:3]
         there = [place + (self.grid.axes[number] == axis) for number, place in enumerate(here)]
         return round(self.grid.index_of(there)[axis] - self.grid.index_of(here)[axis])

@@ -268,7 +268,9 @@ class ReviewDesk:
         session, layers = self.opened()
         found = np.nonzero(session.editor.labels[::2, ::2, ::2])
         shape = session.editor.labels.shape
-        middle = [2 * float(np.median(axis)) if len(axis) else size // 2 for axis, size in zip(found, shape, strict=True)]
+        middle = [
+            2 * float(np.median(axis)) if len(axis) else size // 2 for axis, size in zip(found, shape, strict=True)
+        ]
         layers.jump_to(middle)
 
     def _listed(self) -> Worklist:
