@@ -3,6 +3,7 @@
 from medseg.review.autosave import Autosave, AutosaveHeader, Recovered, labels_sha256, read_autosave_header, recover
 from medseg.review.build_worklist import worklist_from_folder, worklist_from_manifest
 from medseg.review.delta import Delta, delta_between
+from medseg.review.export import TABLE_COLUMNS, DatasetChoices, ExportedDataset, export_dataset, export_table
 from medseg.review.folder import ReviewFolder, folder_name
 from medseg.review.history import History
 from medseg.review.locks import STALE_AFTER_S, CaseLock, LockHolder, holder_of
@@ -30,13 +31,16 @@ from medseg.review.worklist import Progress, Worklist, WorklistCase, natural_ord
 __all__ = [
     "CASE_STATES",
     "STALE_AFTER_S",
+    "TABLE_COLUMNS",
     "Autosave",
     "AutosaveHeader",
     "CaseLock",
     "CaseReview",
     "CaseState",
+    "DatasetChoices",
     "Decision",
     "Delta",
+    "ExportedDataset",
     "Flag",
     "History",
     "LockHolder",
@@ -50,6 +54,8 @@ __all__ = [
     "Worklist",
     "WorklistCase",
     "delta_between",
+    "export_dataset",
+    "export_table",
     "file_sha256",
     "folder_name",
     "holder_of",
