@@ -6,6 +6,7 @@ from medseg.review.delta import Delta, delta_between
 from medseg.review.display import PLANES, DisplayGrid, Plane
 from medseg.review.editor import Change, ChangeKind, LabelEditor
 from medseg.review.edits import Limits, NestedRegions, nested_regions
+from medseg.review.export import TABLE_COLUMNS, DatasetChoices, ExportedDataset, export_dataset, export_table
 from medseg.review.folder import REVIEW_FOLDER, ReviewFolder, folder_name
 from medseg.review.history import History
 from medseg.review.locks import STALE_AFTER_S, CaseLock, LockHolder, holder_of
@@ -32,6 +33,7 @@ __all__ = [
     "PLANES",
     "REVIEW_FOLDER",
     "STALE_AFTER_S",
+    "TABLE_COLUMNS",
     "TOOLS",
     "Amount",
     "Autosave",
@@ -42,10 +44,12 @@ __all__ = [
     "CaseToReview",
     "Change",
     "ChangeKind",
+    "DatasetChoices",
     "Decision",
     "Delta",
     "DisplayGrid",
     "EditSaver",
+    "ExportedDataset",
     "Flag",
     "History",
     "IntensityWindow",
@@ -68,6 +72,8 @@ __all__ = [
     "Worklist",
     "WorklistCase",
     "delta_between",
+    "export_dataset",
+    "export_table",
     "file_sha256",
     "folder_name",
     "holder_of",
