@@ -157,6 +157,10 @@ class CaseLayers:
         for other, image in enumerate(self.images):
             image.visible = other == number
 
+    def hide_labels(self, hidden: frozenset[int]) -> None:
+        """Do not show these labels; they stay as they are."""
+        self.labels.colormap = colormap_of(self.editor.label_table, hidden=hidden)
+
     def show_difference(self, *, is_shown: bool) -> None:
         """What was edited since the case was opened: green where coloured, red where cleared, yellow where changed."""
         if not is_shown:

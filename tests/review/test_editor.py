@@ -5,6 +5,7 @@ from medseg.errors import GeometryError
 from medseg.geometry import Geometry
 from medseg.labels import Label, LabelTable
 from medseg.review import Change, LabelEditor, StrokeRules
+from medseg.review.counts import VoxelCounts
 from medseg.review.edits import NestedRegion, NestedRegions
 from medseg.segmentation import Segmentation
 
@@ -143,3 +144,16 @@ def test_a_brush_that_does_not_overwrite_takes_background_alone():
     editor.paint(BOX, np.full((3, 3, 3), 1, np.uint8))
     assert (editor.labels[2] == 4).all()
     assert (editor.labels[1, 2:5, :3] == 1).all()
+
+
+def test_counts_follow_edits_undone_and_made_again():
+    labels = np.zeros((6, 7, 8), np.uint8)
+    labels[BOX] = 4
+    editor = an_editor(labels)
+    counts = VoxelCounts(editor)
+    editor.paint((slice(0, 3), slice(0, 7), slice(0, 8)), np.full((3, 7, 8), 1, np.uint8))
+    for act in (lambda: None, editor.undo, editor.redo, editor.undo):
+        act()
+        for label in (1, 2, 4):
+            assert counts.voxels(label) == int((editor.labels == label).sum())
+    assert counts.volume_ml(4) == pytest.approx(0.027)
