@@ -22,7 +22,7 @@ from medseg.review.layers import LayerData, LayerSource, image_layers, labels_la
 
 __all__ = ["HEAD_TABLE", "head_labels", "head_sample", "mni152_sample"]
 
-SHAPE: Final = (120, 150, 48)
+SHAPE: Final = (132, 150, 48)
 SPACING_MM: Final = (1.5, 1.5, 4.0)
 TILT: Final = (0.20, 0.0, 0.08)
 """Turns of the grid around x, y and z in radians: about 11 and 5 degrees."""

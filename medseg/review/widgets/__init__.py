@@ -1,0 +1,1 @@
+"""The parts of the review that a person sees: layout and signals. The only room that knows Qt."""
