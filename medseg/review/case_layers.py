@@ -23,23 +23,15 @@ from medseg.labels import LabelTable
 from medseg.review.delta import delta_between
 from medseg.review.display import PLANES, DisplayGrid
 from medseg.review.editor import Change, LabelEditor
+from medseg.review.label_colors import DIFFERENCE_COLORS, colormap_of, difference_of
+from medseg.review.label_names import generic_table
 from medseg.review.layers import LayerSource, intensity_limits, placement
 
-__all__ = ["CaseLayers", "colormap_of"]
+__all__ = ["CaseLayers"]
 
 Box: TypeAlias = tuple[slice, slice, slice]
 
 OPACITY: Final = 0.5
-CLEAR: Final = (0.0, 0.0, 0.0, 0.0)
-GAINED, LOST, OTHER = 1, 2, 3
-DIFFERENCE_COLORS: Final[dict[int | None, tuple[float, ...]]] = {
-    None: CLEAR,
-    0: CLEAR,
-    GAINED: (0.0, 0.8, 0.2, 1.0),
-    LOST: (0.9, 0.1, 0.1, 1.0),
-    OTHER: (1.0, 0.8, 0.0, 1.0),
-}
-"""What a voxel of the difference says: coloured since, cleared since, given another label."""
 
 
 @dataclass(eq=False)
@@ -167,7 +159,7 @@ class CaseLayers:
             self._drop_map("difference")
             return
         layer = Labels(
-            self._difference(self.editor.opened, self.editor.labels),
+            self.grid.shown(difference_of(self.editor.opened, self.editor.labels)),
             name="difference",
             colormap=DirectLabelColormap(color_dict=DIFFERENCE_COLORS),
             opacity=0.9,
@@ -195,6 +187,25 @@ class CaseLayers:
         layer.contour = 1
         layer.editable = False
         self._put_map(name, layer)
+
+    def show_proposal(self) -> None:
+        """Draw what a model has just proposed, in its colours, and compare with it from now on."""
+        colors = colormap_of(self.editor.label_table)
+        for layer in (self.labels, self.opened):
+            layer.colormap = colors
+        self.opened.data = self.grid.shown(self.editor.opened)
+        if "difference" in self.maps:
+            self.show_difference(is_shown=True)
+
+    def show_preview(self, axis: int, first: int, planes: NDArray[np.uint8]) -> None:
+        """Planes (I, J, K) along an axis of the scan of a segmentation that is under way, from the first on."""
+        if "preview" not in self.maps:
+            empty = np.zeros(self.editor.geometry.shape, np.uint8)
+            self.show_labels("preview", empty, generic_table(list(range(1, 256))))
+        layer = self.maps["preview"]
+        stored = np.moveaxis(self.grid.stored(layer.data), axis, 0)
+        stored[first : first + planes.shape[axis]] = np.moveaxis(planes, axis, 0)
+        layer.refresh()
 
     def hide_map(self, name: str) -> None:
         """Take a map or another segmentation away."""
@@ -261,20 +272,8 @@ class CaseLayers:
         if layer is None:
             return
         stored = self.grid.box_of(box)
-        found = self._difference(self.editor.opened, self.editor.labels, box=stored)
-        layer.data[box] = found
+        layer.data[box] = self.grid.shown(difference_of(self.editor.opened[stored], self.editor.labels[stored]))
         layer.refresh()
-
-    def _difference(
-        self, before: NDArray[np.uint8], after: NDArray[np.uint8], *, box: Box | None = None
-    ) -> NDArray[np.uint8]:
-        """The difference on the screen's axes, of the whole scan or of a box of it."""
-        whole = np.s_[:, :, :] if box is None else box
-        before, after = before[whole], after[whole]
-        found = (before != after).view(np.uint8) * np.uint8(OTHER)
-        changed = found.nonzero()
-        found[changed] = np.where(before[changed] == 0, GAINED, np.where(after[changed] == 0, LOST, OTHER))
-        return self.grid.shown(found)
 
     @contextmanager
     def _absorbing(self) -> Iterator[None]:
@@ -284,15 +283,6 @@ class CaseLayers:
             yield
         finally:
             self._is_absorbing = False
-
-
-def colormap_of(table: LabelTable, *, hidden: frozenset[int] = frozenset()) -> DirectLabelColormap:
-    """The colours of a label table, as napari takes them; labels that are hidden, or not in the table, are clear."""
-    colors: dict[int | None, tuple[float, ...]] = {None: CLEAR, 0: CLEAR}
-    for label in table:
-        shown = tuple(part / 255 for part in label.color)
-        colors[label.index] = CLEAR if label.index in hidden else (*shown, 1.0)
-    return DirectLabelColormap(color_dict=colors)
 
 
 def _box_of(keys: Sequence[tuple[Any, ...]]) -> Box:

@@ -11,6 +11,7 @@ import numpy as np
 from napari.components import ViewerModel
 from numpy.typing import NDArray
 
+from medseg.bundle import CaseResult, load_bundle
 from medseg.errors import GeometryError, ReviewError
 from medseg.geometry import geometry_of
 from medseg.io import read_labels
@@ -22,7 +23,6 @@ from medseg.review.session import ReviewSession
 from medseg.review.tools import ToolUse, tool_named
 from medseg.review.versions import Version
 from medseg.review.worklist import Worklist, WorklistCase
-from medseg.segmentation import Segmentation
 
 __all__ = ["ReviewDesk"]
 
@@ -227,17 +227,27 @@ class ReviewDesk:
         layers.jump_to(spot.centre)
         return f"{kind} {turn % len(spots) + 1} of {len(spots)}: {spot.n_voxels} voxels"
 
-    def replace_labels(self, segmentation: Segmentation, *, name: str) -> None:
-        """Put the labels of a fresh segmentation in the place of what is there, as one edit that can be undone.
+    def take_proposal(self, result: CaseResult, *, bundle_name: str) -> None:
+        """Put a fresh segmentation in the place of the labels, as one edit that can be undone; differences are to it.
 
         Raises:
+            ReviewError: the model's labels mean something else than those that are there.
             MedsegError: no case is open, or the segmentation lies on another grid.
         """
         session, layers = self.opened()
-        if not segmentation.geometry.matches(session.scan.geometry):
+        if not result.segmentation.geometry.matches(session.scan.geometry):
             raise GeometryError("the segmentation lies on another grid than the scan: segment this scan again.")
         layers.absorb()
-        session.editor.edit(name, lambda _: segmentation.labels)
+        session.take_proposal(result.segmentation, load_bundle(bundle_name))
+        layers.show_proposal()
+        self._tell()
+
+    def hide_uncertainty(self) -> None:
+        """Take the map of uncertainty away."""
+        self._uncertainty = None
+        self._spots.pop("uncertainty", None)
+        if self.layers is not None:
+            self.layers.hide_map("uncertainty")
 
     def save(self) -> int:
         """Save the edits of the open case as edits; how many there were.

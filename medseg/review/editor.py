@@ -74,7 +74,7 @@ class LabelEditor:
 
     @property
     def opened(self) -> Labels:
-        """The labels as they were opened, read only."""
+        """The labels as they were opened, or as a model proposed them since; read only."""
         view = self._opened.view()
         view.flags.writeable = False
         return view
@@ -121,6 +121,16 @@ class LabelEditor:
         """
         after = self.rules.kept(self._labels, tool(self.labels))
         return self._made(delta_between(self._labels, after, name=name))
+
+    def propose(self, name: str, labels: Labels) -> Delta:
+        """A model's labels (I, J, K) in the place of what is there; what comes later is counted as a change of them.
+
+        Raises:
+            GeometryError: they have another shape.
+        """
+        delta = self.edit(name, lambda _: labels)
+        self._opened = self._labels.copy()
+        return delta
 
     def undo(self) -> Delta | None:
         """Take the last edit back; None where there is none."""

@@ -6,7 +6,7 @@ folder; a run that was stopped leaves nothing behind.
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,32 @@ import torch
 from numpy.typing import NDArray
 
 from medseg.bundle import Bundle, CaseResult, Forecast, OutputPaths, Runner, forecast
-from medseg.errors import OutputError
+from medseg.errors import CaseError, OutputError
 from medseg.inference import Stages, keep_freed_memory
 from medseg.io import CaseFiles
+from medseg.io.naming import ChannelVocabulary
 
-__all__ = ["SegmentationJob", "StoppedError", "Watcher"]
+__all__ = ["SegmentationJob", "StoppedError", "Watcher", "files_for"]
+
+
+def files_for(bundle: Bundle, files: CaseFiles) -> CaseFiles:
+    """The files of an open case as the channels of a bundle; a single channel goes by any name.
+
+    Raises:
+        CaseError: the bundle wants channels that the case does not have.
+    """
+    if len(files.channels) == len(bundle.channels) == 1:
+        return replace(files, channels=(replace(files.channels[0], channel=bundle.channels[0].name),))
+    wanted = [specification.name for specification in bundle.channel_specs]
+    vocabulary = ChannelVocabulary(bundle.channel_specs)
+    found = {vocabulary.channel(entry.channel): entry for entry in files.channels}
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise CaseError(
+            f"{bundle.name} takes {', '.join(wanted)}; this case has "
+            f"{', '.join(entry.channel for entry in files.channels)}: choose a model for these channels."
+        )
+    return replace(files, channels=tuple(replace(found[name], channel=name) for name in wanted))
 
 
 class StoppedError(Exception):

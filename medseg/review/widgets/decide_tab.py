@@ -98,9 +98,7 @@ class DecideTab(QWidget):
     def reject(self) -> None:
         """Ask for a reason, then reject the case or the chosen structure."""
         structure = self._structure()
-        self._ask(
-            "Reject", REASONS, lambda session, reason: session.reject(reason, structure=structure)
-        )
+        self._ask("Reject", REASONS, lambda session, reason: session.reject(reason, structure=structure))
 
     def flag(self) -> None:
         """Ask for the name of a flag, then set it on the case or the chosen structure."""

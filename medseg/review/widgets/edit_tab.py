@@ -51,10 +51,16 @@ class EditTab(QWidget):
         self.is_3d.toggled.connect(self._switch_3d)
         self.is_limited = QCheckBox("only intensities")
         self.lowest, self.highest = _intensity(), _intensity()
-        for widget, signal in ((self.is_limited, "toggled"), (self.lowest, "valueChanged"), (self.highest, "valueChanged")):
+        for widget, signal in (
+            (self.is_limited, "toggled"),
+            (self.lowest, "valueChanged"),
+            (self.highest, "valueChanged"),
+        ):
             getattr(widget, signal).connect(self._limit)
         self.is_nested = QCheckBox("keep regions nested")
-        self.is_nested.setToolTip("Whole tumour holds the core, the core holds the enhancing part, whatever is painted.")
+        self.is_nested.setToolTip(
+            "Whole tumour holds the core, the core holds the enhancing part, whatever is painted."
+        )
         self.is_nested.toggled.connect(self._nest)
         self.other = QComboBox()
         self.amounts: dict[str, QDoubleSpinBox] = {}
@@ -148,7 +154,9 @@ class EditTab(QWidget):
         session = self._desk.session
         if session is None or self._counts is None:
             return
-        self.labels.show_volumes({label.index: self._counts.volume_ml(label.index) for label in session.editor.label_table})
+        self.labels.show_volumes(
+            {label.index: self._counts.volume_ml(label.index) for label in session.editor.label_table}
+        )
         done, undone = session.editor.history.done, session.editor.history.undone
         last = f", last: {done[-1].name}" if done else ""
         self.history.setText(f"{len(done)} edits{last}; {len(undone)} to make again")

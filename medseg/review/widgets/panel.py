@@ -1,0 +1,129 @@
+"""The review panel: the tabs around one desk, the keys, the autosave, and the line in which it speaks."""
+
+from pathlib import Path
+from typing import Final
+
+from napari.viewer import Viewer
+from qtpy.QtCore import QTimer
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QTabWidget, QVBoxLayout, QWidget
+
+from medseg.review import tool_named
+from medseg.review.desk import ReviewDesk
+from medseg.review.orientation import Anatomy
+from medseg.review.preferences import review_preferences
+from medseg.review.widgets.decide_tab import DecideTab
+from medseg.review.widgets.edit_tab import EditTab
+from medseg.review.widgets.keys import bind_keys, write_key_card
+from medseg.review.widgets.orthogonal_views import OrthogonalViews
+from medseg.review.widgets.segment_tab import SegmentTab
+from medseg.review.widgets.telling import Teller
+from medseg.review.widgets.view_tab import ViewTab
+from medseg.review.widgets.worklist_tab import WorklistTab
+
+__all__ = ["ReviewPanel"]
+
+TABS: Final = ("Worklist", "Segment", "Edit", "See", "Decide")
+ERROR_STYLE: Final = "color: #ff6b6b; font-weight: bold;"
+MS: Final = 1000
+
+
+class ReviewPanel(QWidget):
+    """The dock beside napari's canvas: worklist, segment, edit, see, decide."""
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.desk = ReviewDesk(napari_viewer, preferences=review_preferences())
+        self.teller = Teller()
+        self.teller.said.connect(self._say)
+        self.worklist = WorklistTab(self.desk, self.teller)
+        self.segment = SegmentTab(self.desk, self.teller)
+        self.edit = EditTab(self.desk, self.teller)
+        self.see = ViewTab(self.desk, self.teller)
+        self.decide = DecideTab(self.desk, self.teller, on_next=self.worklist.open_next)
+        self.line = QLabel("Open a folder of scans to begin.")
+        self.line.setWordWrap(True)
+        self.saved = QLabel()
+        self.tabs = QTabWidget()
+        self.planes: OrthogonalViews | None = None
+        self._anatomy = Anatomy(napari_viewer)
+        self._bound_layer: object = None
+        self._lay_out()
+        self.see.planes_wanted.connect(self.show_planes)
+        self.desk.listen(self._bind)
+        self._bind()
+        self._timer = QTimer(self)
+        self._timer.setInterval(round(self.desk.preferences.autosave_s * MS))
+        self._timer.timeout.connect(self.autosave)
+        self._timer.start()
+
+    def autosave(self) -> None:
+        """Save what was edited since the last time; what goes wrong is said and tried again."""
+
+        def act() -> None:
+            if self.desk.layers is not None and self.desk.save():
+                self.saved.setText("edits saved")
+
+        self.teller.told(act)
+
+    def show_planes(self) -> None:
+        """Open the three linked planes beside the canvas."""
+        if self.planes is None:
+            self.planes = OrthogonalViews(self.viewer)
+            self.viewer.window.add_dock_widget(self.planes, name="three planes", area="bottom")
+
+    def use_tool(self, key: str) -> None:
+        """Use a tool by its name, with the numbers of the edit tab."""
+        self.edit.use(tool_named(key))
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:
+        """Save, and give the case free, before the panel goes."""
+        self._timer.stop()
+        self.segment.wait()
+        self.teller.told(self.desk.close_case)
+        self._anatomy.stop()
+        super().closeEvent(event)
+
+    def _bind(self) -> None:
+        layer = self.desk.layers.labels if self.desk.layers is not None else None
+        if layer is self._bound_layer and layer is not None:
+            return
+        self._bound_layer = layer
+        self.saved.setText("")
+        actions = {
+            "accept": self.decide.accept,
+            "reject": self.decide.reject,
+            "flag": self.decide.flag,
+            "next_case": self.worklist.open_next,
+            "jump": self.see.jump,
+            "channel": self.see.next_channel,
+            "outline": self.see.outline.toggle,
+            "difference": self.see.difference.toggle,
+            "copy_slice": lambda: self.use_tool("copy_slice"),
+            "interpolate": lambda: self.use_tool("interpolate"),
+            "undo": self.edit.undo,
+            "redo": self.edit.redo,
+            **{f"label_{row + 1}": lambda row=row: self.edit.labels.choose_row(row) for row in range(9)},
+        }
+        bind_keys(self.viewer, actions, layer=layer)
+
+    def _say(self, text: str, is_error: bool) -> None:
+        self.line.setStyleSheet(ERROR_STYLE if is_error else "")
+        self.line.setText(text)
+
+    def _print_card(self) -> None:
+        chosen, _ = QFileDialog.getSaveFileName(self, "The card of keys", "medseg_keys.html")
+        if chosen:
+            self.teller.told(lambda: write_key_card(Path(chosen)))
+
+    def _lay_out(self) -> None:
+        for name, tab in zip(TABS, (self.worklist, self.segment, self.edit, self.see, self.decide), strict=True):
+            self.tabs.addTab(tab, name)
+        card = QPushButton("Card of keys…")
+        card.clicked.connect(self._print_card)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.tabs)
+        layout.addWidget(self.line)
+        layout.addWidget(self.saved)
+        layout.addWidget(card)
