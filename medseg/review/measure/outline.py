@@ -3,10 +3,12 @@
 In: a mask in its box, and the affine. Out: points on its surface in voxel coordinates and in mm.
 
 Extent of a voxel: a surface point is the centre of a voxel face (in a slice: of a pixel edge) between a voxel of the
-mask and one outside it, half way between the two centres. A row of n voxels is then n voxels long, edge to edge, a box
-measured along its axes is exact, and discs and balls are measured without a lean to either side; the diagonal of a box
-loses about half a voxel at its corners. These are the vertices of a marching-cubes surface at one half, as PyRadiomics
-measures its diameters.
+mask and one outside it, half way between the two centres. These are the corners of a marching-cubes surface at one
+half, between which the Image Biomarker Standardisation Initiative (Zwanenburg et al. 2020, Radiology 295(2)) and
+PyRadiomics measure. A row of n voxels is then n voxels long, edge to edge, and one voxel is one voxel long; a disc or a
+ball reads half a voxel to one voxel longer than the round shape that it was drawn from, since the farthest of many
+points are those that stick out; the diagonal of a box reads half a voxel shorter. From centre to centre a disc would
+read up to half a voxel short, and a row of n voxels one voxel.
 """
 
 import numpy as np
