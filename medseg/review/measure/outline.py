@@ -14,8 +14,9 @@ read up to half a voxel short, and a row of n voxels one voxel.
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
+from skimage.measure import find_contours
 
-__all__ = ["farthest_pair", "hull_points", "surface_points", "to_mm"]
+__all__ = ["farthest_pair", "hull_points", "outline_segments", "surface_points", "to_mm"]
 
 PAIRS_AT_ONCE = 4_000_000
 """Distances computed together: 32 MB."""
@@ -38,6 +39,16 @@ def surface_points(mask: NDArray[np.bool_], *, axes: tuple[int, ...]) -> NDArray
         points[:, axis] -= 0.5  # face n of the padded axis lies below voxel n
         found.append(points)
     return np.concatenate(found)
+
+
+def outline_segments(mask: NDArray[np.bool_], *, axis: int, index: int) -> NDArray[np.float64]:
+    """The outline of slice ``index`` of a mask (I, J, K) as lines between its surface points, (S, 2, 3) in voxels.
+
+    Holes have an outline too.
+    """
+    padded = np.pad(np.take(mask, index, axis), 1).astype(np.float32)
+    lines = [np.stack([line[:-1], line[1:]], axis=1) - 1.0 for line in find_contours(padded, 0.5)]
+    return np.insert(np.concatenate(lines), axis, float(index), axis=2)
 
 
 def to_mm(points: NDArray[np.float64], affine: NDArray[np.float64]) -> NDArray[np.float64]:

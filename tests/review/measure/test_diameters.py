@@ -89,6 +89,24 @@ def test_a_box_is_measured_between_the_edges_of_its_outermost_pixels():
     assert found.short.length_mm == pytest.approx(20 * np.hypot(40, 19) / 40)
 
 
+def test_a_ring_is_as_wide_as_the_disc_around_it():
+    disc = ellipse((100, 100, 3), (60.0, 40.0), 20, slices=np.s_[1:2])
+    ring = np.where(ellipse((100, 100, 3), (50.0, 30.0), 20, slices=np.s_[1:2]) == 1, 0, disc).astype(np.uint8)
+    assert recist(ring, 1, geometry=grid(ring)) == recist(disc, 1, geometry=grid(disc))
+
+
+def test_the_short_axis_of_a_crescent_is_its_thickness_not_its_depth():
+    i, j = np.ogrid[:200, :120]
+    outer = (i - 100) ** 2 + (j - 20) ** 2 <= 80**2
+    inner = (i - 100) ** 2 + (j - 20) ** 2 < 60**2
+    crescent = ((outer & ~inner & (j >= 20))[:, :, None]).astype(np.uint8)
+    found = recist(crescent, 1, geometry=grid(crescent, np.eye(4)))
+    assert found.longest.length_mm == pytest.approx(161, abs=0.5), "from tip to tip"
+    # Along a chord parallel to the axis of symmetry, at distance a from it: sqrt(80² - a²) - sqrt(60² - a²), at most
+    # sqrt(80² - 60²) where it touches the inner circle.
+    assert found.short.length_mm == pytest.approx(np.sqrt(80**2 - 60**2), abs=2.0)
+
+
 def test_the_slice_with_the_longest_diameter_is_found_not_that_with_the_largest_area():
     labels = np.zeros((60, 60, 6), np.uint8)
     labels[10:30, 10:30, 1] = 1  # 28 long, 400 pixels
