@@ -1,3 +1,4 @@
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -50,3 +51,11 @@ def test_of_a_large_image_a_sample_gives_nearly_the_same_window():
 def test_an_empty_window_is_refused(lowest, highest):
     with pytest.raises(ReviewError, match="window 'mine' goes from"):
         IntensityWindow("mine", lowest, highest)
+
+
+def test_the_window_of_a_skull_stripped_brain_leaves_the_nothing_around_it_out(test_data):
+    image = np.asarray(nib.load(test_data / "BraTS/expert/BraTS2021_00006/BraTS2021_00006_t1ce.nii.gz").dataobj)
+    brain = image[image > 0]
+    standard = presets("MR", image)[0]
+    assert (standard.lowest, standard.highest) == pytest.approx(np.percentile(brain, (1, 99)), rel=0.02)
+    assert standard.lowest > 0

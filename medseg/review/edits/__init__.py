@@ -8,10 +8,18 @@ from medseg.review.edits.clean import fill_holes, fill_holes_in_slices, keep_lar
 from medseg.review.edits.intensity import allowed_by_intensity
 from medseg.review.edits.margin import grow, shrink
 from medseg.review.edits.protect import ANY_LABEL, BACKGROUND_ONLY, Limits, keep_protected
-from medseg.review.edits.regions import NestedRegion, NestedRegions, erase_region, nested_regions, paint_region
+from medseg.review.edits.regions import (
+    NestedRegion,
+    NestedRegions,
+    edit_region,
+    erase_region,
+    nested_regions,
+    paint_region,
+)
 from medseg.review.edits.sides import Sides, middle_x_mm, split_left_right, split_pieces_left_right
-from medseg.review.edits.slices import copy_slice, interpolate_slices
+from medseg.review.edits.slices import copy_slice, interpolate_slices, replace_between
 from medseg.review.edits.smoothing import smooth
+from medseg.review.edits.touching import split_at_seeds
 from medseg.review.edits.values import merge, swap
 
 __all__ = [
@@ -23,6 +31,7 @@ __all__ = [
     "Sides",
     "allowed_by_intensity",
     "copy_slice",
+    "edit_region",
     "erase_region",
     "fill_holes",
     "fill_holes_in_slices",
@@ -35,8 +44,10 @@ __all__ = [
     "nested_regions",
     "paint_region",
     "remove_islands",
+    "replace_between",
     "shrink",
     "smooth",
+    "split_at_seeds",
     "split_left_right",
     "split_pieces_left_right",
     "swap",

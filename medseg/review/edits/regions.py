@@ -10,6 +10,7 @@ voxel to the shell of that region, or of the one around it, so that no order of 
             enhancing_tumor   4        paint whole_tumor on 1  →  1, it is inside already
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from medseg.data import LabelSchema
 from medseg.errors import ReviewError
 from medseg.review.edits.protect import BACKGROUND_ONLY, Limits, keep_protected
 
-__all__ = ["NestedRegion", "NestedRegions", "erase_region", "nested_regions", "paint_region"]
+__all__ = ["NestedRegion", "NestedRegions", "edit_region", "erase_region", "nested_regions", "paint_region"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,25 @@ class NestedRegions:
         table = np.arange(256, dtype=np.uint8)
         table[list(region.values)] = around.shell if around is not None else 0
         return table
+
+    def mask(self, name: str, labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Where a voxel of ``labels`` (any shape) lies in the region.
+
+        Raises:
+            ReviewError: there is no such region.
+        """
+        table = np.zeros(256, bool)
+        table[list(self._named(name).values)] = True
+        return table[labels]
+
+    def shells_around(self, name: str) -> frozenset[int]:
+        """The shells of every region that the region lies in: what it may grow into without leaving them.
+
+        Raises:
+            ReviewError: there is no such region.
+        """
+        region = self._named(name)
+        return frozenset(other.shell for other in self.regions if other.values > region.values)
 
     def _named(self, name: str) -> NestedRegion:
         found = next((region for region in self.regions if region.name == name), None)
@@ -152,6 +172,38 @@ def erase_region(
         ReviewError: there is no such region.
     """
     return _through(regions.values_after_erasing(region), labels, stroke, limits)
+
+
+def edit_region(
+    labels: NDArray[np.uint8],
+    edit: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
+    *,
+    region: str,
+    regions: NestedRegions,
+    limits: Limits = BACKGROUND_ONLY,
+) -> NDArray[np.uint8]:
+    """Labels in which a whole region was edited as if it were one label: grown, smoothed, its islands removed.
+
+    Voxels that the region gains are painted with it, voxels that it loses are erased from it. It gains voxels from
+    ``limits.over`` and from the shells of the regions around it; other regions are not taken from.
+
+    Args:
+        labels: (I, J, K).
+        edit: takes a label map in which the region is label 1 and everything else 0, and gives the edited one, such as
+            ``lambda mask: grow(mask, 1, by_mm=2, geometry=geometry)``.
+    Raises:
+        ReviewError: there is no such region, it is nowhere, or the edit refuses it (it then speaks of label 1).
+    """
+    mask = regions.mask(region, labels)
+    if not mask.any():
+        raise ReviewError(f"region {region} is nowhere in this case: paint it first.")
+    wanted = edit(mask.view(np.uint8)).astype(bool)
+    takes = Limits(limits.protected, limits.over | regions.shells_around(region))
+    gained = wanted & ~mask
+    shell = int(regions.values_after_painting(region)[0])
+    gained &= takes.free_for(shell, labels)
+    painted = paint_region(labels, gained, region=region, regions=regions, limits=limits)
+    return erase_region(painted, mask & ~wanted, region=region, regions=regions, limits=limits)
 
 
 def _through(

@@ -14,7 +14,7 @@ from medseg.geometry import Geometry
 from medseg.review.boxes import Box, require_box
 from medseg.review.edits.protect import BACKGROUND_ONLY, Limits
 
-__all__ = ["copy_slice", "interpolate_slices"]
+__all__ = ["copy_slice", "interpolate_slices", "replace_between"]
 
 Slice = NDArray[np.bool_]
 
@@ -44,19 +44,52 @@ def interpolate_slices(
     if not gaps:
         found = f"label {label} is painted on {len(painted)} slices" + (" without a gap" if len(painted) > 1 else "")
         raise ReviewError(f"{found}: two painted slices with unpainted ones between them were expected.")
-    spacing = tuple(size for along, size in enumerate(geometry.spacing_mm) if along != axis)
+    spacing = _spacing_in_slice(geometry, axis)
     filled = planes.copy()
     for low, high in gaps:
-        if not (planes[low] & planes[high]).any():
-            first = box[axis].start
-            raise ReviewError(
-                f"the outlines of label {label} on slices {first + low} and {first + high} do not overlap: "
-                "paint one more slice between them."
-            )
+        _require_overlap(planes[low], planes[high], label, (box[axis].start + low, box[axis].start + high))
         filled[low + 1 : high] = _between(planes[low], planes[high], high - low - 1, spacing)
     inside = labels[box]
     joins = np.moveaxis(filled, 0, axis) & limits.free_for(label, inside)
     return limits.placed(labels, box, np.where(joins, np.uint8(label), inside))
+
+
+def replace_between(
+    labels: NDArray[np.uint8],
+    label: int,
+    *,
+    axis: int,
+    slices: tuple[int, int],
+    geometry: Geometry,
+    limits: Limits = BACKGROUND_ONLY,
+) -> NDArray[np.uint8]:
+    """The label with its outlines between two slices replaced by those that ``interpolate_slices`` would put there.
+
+    For a reviewer who has corrected the two ends of a stretch that is wrong. Voxels that join come from
+    ``limits.over`` only; voxels that the label leaves become background.
+
+    Raises:
+        ReviewError: the label is locked or not on both slices, no slice lies between them, one is outside the scan, or
+            the two outlines do not overlap.
+    """
+    limits.require_unlocked(label)
+    low, high = sorted(slices)
+    _require_slices(labels.shape, axis, low, high)
+    if high - low < 2:
+        raise ReviewError(f"no slice lies between slices {low} and {high}: choose two that are farther apart.")
+    box = _some_slices(labels.shape, axis, low, high + 1)
+    inside = labels[box]
+    planes = np.moveaxis(inside == label, axis, 0)
+    for index, plane in ((low, planes[0]), (high, planes[-1])):
+        if not plane.any():
+            raise ReviewError(f"label {label} is not on slice {index}: paint it there first.")
+    _require_overlap(planes[0], planes[-1], label, (low, high))
+    filled = planes.copy()
+    filled[1:-1] = _between(planes[0], planes[-1], high - low - 1, _spacing_in_slice(geometry, axis))
+    outlines = np.moveaxis(filled, 0, axis)
+    edited = np.where(inside == label, np.uint8(0), inside)
+    edited[outlines & limits.free_for(label, inside)] = label
+    return limits.placed(labels, box, edited)
 
 
 def copy_slice(
@@ -70,14 +103,11 @@ def copy_slice(
         ReviewError: the label is not on the source, is locked, or a slice is not in the scan.
     """
     limits.require_unlocked(label)
-    count = labels.shape[axis]
-    for index in (source, target):
-        if not 0 <= index < count:
-            raise ReviewError(f"slice {index} is outside the scan, which has slices 0 to {count - 1} across this axis.")
+    _require_slices(labels.shape, axis, source, target)
     outline = np.take(labels, [source], axis) == label
     if not outline.any():
         raise ReviewError(f"label {label} is not on slice {source}: copy from a slice that has it.")
-    box = _one_slice(labels.shape, axis, target)
+    box = _some_slices(labels.shape, axis, target, target + 1)
     there = labels[box]
     edited = np.where(there == label, np.uint8(0), there)
     edited[outline & limits.free_for(label, there)] = label
@@ -86,9 +116,15 @@ def copy_slice(
 
 def _between(low: Slice, high: Slice, count: int, spacing: tuple[float, ...]) -> NDArray[np.bool_]:
     """``count`` outlines at equal steps between two (A, B) → (count, A, B)."""
-    start, stop = _signed_distance_mm(low, spacing), _signed_distance_mm(high, spacing)
-    shares = np.arange(1, count + 1) / (count + 1)
-    return np.stack([(1 - share) * start + share * stop > TIE_MM for share in shares])
+    both = low | high
+    rows, columns = (np.flatnonzero(both.any(axis=other)) for other in (1, 0))
+    place = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # nothing in between lies outside both
+    start, stop = _signed_distance_mm(low[place], spacing), _signed_distance_mm(high[place], spacing)
+    outlines = np.zeros((count, *low.shape), bool)
+    for step in range(count):
+        share = (step + 1) / (count + 1)
+        outlines[step][place] = (1 - share) * start + share * stop > TIE_MM
+    return outlines
 
 
 def _signed_distance_mm(outline: Slice, spacing: tuple[float, ...]) -> NDArray[np.float64]:
@@ -100,6 +136,26 @@ def _signed_distance_mm(outline: Slice, spacing: tuple[float, ...]) -> NDArray[n
     return signed
 
 
-def _one_slice(shape: tuple[int, ...], axis: int, index: int) -> Box:
-    i, j, k = (slice(index, index + 1) if along == axis else slice(0, size) for along, size in enumerate(shape))
+def _require_overlap(low: Slice, high: Slice, label: int, slices: tuple[int, int]) -> None:
+    if not (low & high).any():
+        raise ReviewError(
+            f"the outlines of label {label} on slices {slices[0]} and {slices[1]} do not overlap: "
+            "paint one more slice between them."
+        )
+
+
+def _require_slices(shape: tuple[int, ...], axis: int, *slices: int) -> None:
+    for index in slices:
+        if not 0 <= index < shape[axis]:
+            raise ReviewError(
+                f"slice {index} is outside the scan, which has slices 0 to {shape[axis] - 1} across this axis."
+            )
+
+
+def _spacing_in_slice(geometry: Geometry, axis: int) -> tuple[float, ...]:
+    return tuple(size for along, size in enumerate(geometry.spacing_mm) if along != axis)
+
+
+def _some_slices(shape: tuple[int, ...], axis: int, start: int, stop: int) -> Box:
+    i, j, k = (slice(start, stop) if along == axis else slice(0, size) for along, size in enumerate(shape))
     return i, j, k

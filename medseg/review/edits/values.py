@@ -47,5 +47,4 @@ def _renamed(labels: NDArray[np.uint8], names: dict[int, int]) -> NDArray[np.uin
     table = np.arange(256, dtype=np.uint8)
     for old, new in names.items():
         table[old] = new
-    renamed: NDArray[np.uint8] = table[labels]
-    return renamed
+    return np.take(table, labels)

@@ -6,8 +6,8 @@ RECIST 1.1 (Eisenhauer et al. 2009, "New response evaluation criteria in solid t
 45, 228 to 247): tumours are measured by the longest diameter in the plane of acquisition, nodes by the short axis, the
 longest diameter perpendicular to it. Here the plane is that of the array's slices across the axis nearest to the
 patient's head and feet, also where they are tilted; lengths are taken in mm between the points of
-``medseg.review.measure.outline``. A diameter may leave a lesion that is not convex, and it spans the parts of a slice
-where a lesion shows as several.
+``medseg.review.measure.outline``. Both lines go from outline to outline and may cross what lies between: the necrotic
+middle of a ring, the inlet of a crescent, the gap between the parts in which a slice shows a lesion.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from medseg.geometry import Geometry
 from medseg.review.boxes import Box, require_box
-from medseg.review.measure.outline import farthest_pair, hull_points, surface_points, to_mm
+from medseg.review.measure.outline import farthest_pair, hull_points, outline_segments, surface_points, to_mm
 from medseg.review.pieces import pieces_of
 
 __all__ = ["Diameter", "Lesion", "Recist", "axial_axis", "longest_diameter_3d", "measure_lesions", "recist"]
@@ -51,7 +51,7 @@ class Recist:
         axis: of the array that the slices lie across.
         slice_index: the slice; the lowest of equal ones.
         longest: the longest diameter.
-        short: the longest diameter perpendicular to it in the same slice.
+        short: the longest line perpendicular to it in the same slice, between two points of the outline.
     """
 
     axis: int
@@ -145,40 +145,43 @@ def _recist(mask: NDArray[np.bool_], box: Box, geometry: Geometry) -> Recist:
         one, other, length = farthest_pair(flat[corners])
         if length > best[0] + EQUAL_MM or (length > best[0] - EQUAL_MM and number < best[1]):
             best = (length, int(number), corners[[one, other]])
-    outline = outlines[best[1]]
-    ends = outline[best[2]]
+    ends = outlines[best[1]][best[2]]
+    index = int(slices[best[1]])
+    segments = outline_segments(mask, axis=axis, index=index - box[axis].start) + [side.start for side in box]
     return Recist(
         axis=axis,
-        slice_index=int(slices[best[1]]),
+        slice_index=index,
         longest=_diameter(ends, geometry),
-        short=_diameter(_widest_across(outline, best[2], frame, geometry), geometry),
+        short=_diameter(_widest_across(segments, ends, frame, geometry), geometry),
     )
 
 
 def _widest_across(
-    outline: NDArray[np.float64], ends: NDArray[np.intp], frame: NDArray[np.float64], geometry: Geometry
+    segments: NDArray[np.float64], ends: NDArray[np.float64], frame: NDArray[np.float64], geometry: Geometry
 ) -> NDArray[np.float64]:
-    """The ends (2, 3), in voxels, of the longest chord of the outline's convex hull perpendicular to its diameter.
+    """The ends (2, 3), in voxels, of the longest line across the diameter between two points of the outline.
 
-    Along the diameter the length of the chord is concave and bends only at corners of the hull: the longest one goes
-    through a corner.
+    Along the diameter the distance between the outermost crossings changes linearly from corner to corner of the
+    outline, so the longest line goes through a corner.
+
+    Args:
+        segments: (S, 2, 3) in voxels, the outline.
+        ends: (2, 3) in voxels, the diameter.
     """
-    flat = to_mm(outline, geometry.affine) @ frame
-    along = (flat[ends[1]] - flat[ends[0]]) / np.linalg.norm(flat[ends[1]] - flat[ends[0]])
-    corners = hull_points(flat)
-    t, u = flat[corners] @ along, flat[corners] @ np.array([-along[1], along[0]])
-    following = np.roll(np.arange(len(corners)), -1)
-    best = (-1.0, outline[ends])
-    for corner in range(len(corners)):
-        with np.errstate(divide="ignore", invalid="ignore"):  # an edge across the diameter: its ends are corners
-            shares = (t[corner] - t) / (t[following] - t)
-        edges = np.flatnonzero((shares >= 0) & (shares <= 1))
-        lengths = np.abs(u[edges] + shares[edges] * (u[following[edges]] - u[edges]) - u[corner])
-        edge = edges[lengths.argmax()]
-        if lengths.max() > best[0]:
-            start, stop = outline[corners[edge]], outline[corners[following[edge]]]
-            opposite = start + shares[edge] * (stop - start)
-            best = (float(lengths.max()), np.stack([outline[corners[corner]], opposite]))
+    start, stop = to_mm(ends, geometry.affine) @ frame
+    along = (stop - start) / np.linalg.norm(stop - start)
+    flat = to_mm(segments.reshape(-1, 3), geometry.affine).reshape(-1, 2, 3) @ frame
+    t, u = flat @ along, flat @ np.array([-along[1], along[0]])
+    best = (-1.0, ends)
+    for place in np.unique(t):
+        met = np.flatnonzero((t.min(axis=1) <= place) & (t.max(axis=1) >= place))
+        length = t[met, 1] - t[met, 0]
+        shares = np.divide(place - t[met, 0], length, out=np.zeros(len(met)), where=length != 0)
+        crossings = u[met, 0] + shares * (u[met, 1] - u[met, 0])
+        pair = [int(crossings.argmin()), int(crossings.argmax())]
+        if crossings[pair[1]] - crossings[pair[0]] > best[0] + EQUAL_MM:
+            origin, target = segments[met[pair], 0], segments[met[pair], 1]
+            best = (float(np.ptp(crossings)), origin + shares[pair, None] * (target - origin))
     return best[1]
 
 

@@ -3,17 +3,20 @@
 In: a mask in its box, and the affine. Out: points on its surface in voxel coordinates and in mm.
 
 Extent of a voxel: a surface point is the centre of a voxel face (in a slice: of a pixel edge) between a voxel of the
-mask and one outside it, half way between the two centres. A row of n voxels is then n voxels long, edge to edge, a box
-measured along its axes is exact, and discs and balls are measured without a lean to either side; the diagonal of a box
-loses about half a voxel at its corners. These are the vertices of a marching-cubes surface at one half, as PyRadiomics
-measures its diameters.
+mask and one outside it, half way between the two centres. These are the corners of a marching-cubes surface at one
+half, between which the Image Biomarker Standardisation Initiative (Zwanenburg et al. 2020, Radiology 295(2)) and
+PyRadiomics measure. A row of n voxels is then n voxels long, edge to edge, and one voxel is one voxel long; a disc or a
+ball reads half a voxel to one voxel longer than the round shape that it was drawn from, since the farthest of many
+points are those that stick out; the diagonal of a box reads half a voxel shorter. From centre to centre a disc would
+read up to half a voxel short, and a row of n voxels one voxel.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
+from skimage.measure import find_contours
 
-__all__ = ["farthest_pair", "hull_points", "surface_points", "to_mm"]
+__all__ = ["farthest_pair", "hull_points", "outline_segments", "surface_points", "to_mm"]
 
 PAIRS_AT_ONCE = 4_000_000
 """Distances computed together: 32 MB."""
@@ -36,6 +39,16 @@ def surface_points(mask: NDArray[np.bool_], *, axes: tuple[int, ...]) -> NDArray
         points[:, axis] -= 0.5  # face n of the padded axis lies below voxel n
         found.append(points)
     return np.concatenate(found)
+
+
+def outline_segments(mask: NDArray[np.bool_], *, axis: int, index: int) -> NDArray[np.float64]:
+    """The outline of slice ``index`` of a mask (I, J, K) as lines between its surface points, (S, 2, 3) in voxels.
+
+    Holes have an outline too.
+    """
+    padded = np.pad(np.take(mask, index, axis), 1).astype(np.float32)
+    lines = [np.stack([line[:-1], line[1:]], axis=1) - 1.0 for line in find_contours(padded, 0.5)]
+    return np.insert(np.concatenate(lines), axis, float(index), axis=2)
 
 
 def to_mm(points: NDArray[np.float64], affine: NDArray[np.float64]) -> NDArray[np.float64]:

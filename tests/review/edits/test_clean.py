@@ -20,14 +20,6 @@ def block(*boxes):
     return labels
 
 
-def test_pieces_stand_in_the_order_of_their_size_and_touch_at_corners():
-    mask = block((1, np.s_[0, 0, 0]), (1, np.s_[3:5, 3:5, 3:5]), (1, np.s_[5, 5, 5]), (1, np.s_[9, 9, 9:11])) == 1
-    pieces = pieces_of(mask)
-    assert pieces.sizes == (9, 2, 1)
-    assert pieces.boxes[0] == np.s_[3:6, 3:6, 3:6]
-    assert [int((pieces.numbers == number).sum()) for number in pieces.order] == [9, 2, 1]
-
-
 def test_only_the_largest_piece_is_kept_and_other_labels_stay():
     labels = block((1, np.s_[:3, :3, :3]), (1, np.s_[8:12, 8:12, 8:12]), (2, np.s_[5]))
     expected = block((1, np.s_[8:12, 8:12, 8:12]), (2, np.s_[5]))

