@@ -33,21 +33,29 @@ Place = Annotated[
 
 @journal_app.command("verify")
 def verify(ctx: typer.Context, journal: Place) -> None:
-    """Check every line against its hash and the line before; exit code 2 where one was changed or is missing."""
+    """Check every line against its hash and the line before; exit code 2 where one was changed or is missing.
+
+    The hash of the last line is printed: noted elsewhere, it proves later that no line before it was replaced.
+    """
     options = options_of(ctx)
     from medseg.record import Journal, verify_journal
 
     path = _journal_in(journal)
     problems = verify_journal(path)
-    lines = 0 if problems else len(Journal(path).records())
+    records = () if problems else Journal(path).records()
+    last = records[-1].sha256 if records else None
     if options.json:
         values = [{"line": problem.line, "found": problem.found} for problem in problems]
-        print_json({"journal": str(path), "is_whole": not problems, "lines": lines, "problems": values})
+        print_json(
+            {"journal": str(path), "is_whole": not problems, "lines": len(records), "last": last, "problems": values}
+        )
     else:
         for problem in problems:
             messages.print(str(problem), markup=False)
         if not problems and not options.quiet:
-            messages.print(f"{path.name}: {lines} lines, every one as it was written.", markup=False)
+            messages.print(
+                f"{path.name}: {len(records)} lines, every one as it was written; last: {last}.", markup=False
+            )
     if problems:
         raise typer.Exit(DAMAGED)
 

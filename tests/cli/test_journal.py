@@ -48,6 +48,7 @@ def test_a_whole_journal_ends_with_0_wherever_it_is_named(scans, place, medseg_c
     assert result.exit_code == 0
     found = json.loads(result.out)
     assert (found["is_whole"], found["lines"], found["problems"]) == (True, 2, [])
+    assert found["last"] == Journal(journal_file(scans)).records()[-1].sha256
 
 
 def test_a_changed_journal_ends_with_2_and_a_line_for_each_problem(scans, medseg_command):
