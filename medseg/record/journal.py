@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from pydantic import Field, StringConstraints, model_validator
 
 from medseg.atomic import atomic_write
-from medseg.errors import DataError, OutputError
+from medseg.errors import DataError, MedsegError, OutputError
 from medseg.record.journal_chain import (
     JournalHead,
     JournalProblem,
@@ -250,14 +250,15 @@ def verify_journal(path: Path) -> list[JournalProblem]:
         raise DataError(f"there is no journal {path.name} in {path.parent}: the path of a journal.jsonl was expected.")
     try:
         content, head = _read(path)
-    except DataError as error:
-        return [JournalProblem(0, str(error))]
-    found = check_chain(content, head)
-    problems = list(found.problems)
+        found = check_chain(content, head)
+        problems = list(found.problems)
+    except DataError as error:  # of a damaged head; the lines still say what they can
+        found = check_chain(_content(path), None)
+        problems = [JournalProblem(0, str(error)), *(problem for problem in found.problems if problem.line)]
     for number, values in enumerate(found.lines, start=1):
         try:
             JournalRecord.from_mapping(values, source="entry")
-        except Exception as error:  # noqa: BLE001  whatever a damaged line does, it is told like any other damage
+        except MedsegError as error:
             problems.append(JournalProblem(number, f"is no entry that this version knows ({error})"))
     return sorted(problems, key=lambda problem: problem.line)
 

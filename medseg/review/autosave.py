@@ -164,10 +164,10 @@ class Autosave:
                 return 0
             try:
                 self._append(b"".join(_framed(packed_edit(step)) for step in steps))
-            except OSError as error:
+            except (OSError, OutputError) as error:
                 with self._noting:
                     self._pending = [*steps, *self._pending]
-                raise _not_written(self.path, error) from error
+                raise _not_written(self.path, error) if isinstance(error, OSError) else error from error
             return len(steps)
 
     def discard(self) -> None:
@@ -189,6 +189,11 @@ class Autosave:
 
     def _append(self, content: bytes) -> None:
         with self.path.open("rb+", buffering=0) as file:  # not "ab": a file that was removed is not begun again
+            if os.fstat(file.fileno()).st_size != self._size:
+                raise OutputError(
+                    f"{self.path.name} was changed by another session, which has the case now: agree with whoever "
+                    "works there before anything is saved."
+                )
             try:
                 file.seek(self._size)
                 left = memoryview(content)

@@ -100,8 +100,7 @@ def quality_of(record: Mapping[str, Any], statistics: Mapping[str, Any]) -> floa
         if isinstance(stated, int | float) and not isinstance(stated, bool):
             return float(stated)
     labels = statistics.get("labels")
-    entries = [entry for entry in labels if isinstance(entry, dict)] if isinstance(labels, list) else []
-    intervals = [entry["volume_interval_ml"] for entry in entries if entry.get("volume_interval_ml")]
+    intervals = [_interval(entry) for entry in labels] if isinstance(labels, list) else []
     shares = [least / largest for least, largest in intervals if largest > 0]
     return sum(shares) / len(shares) if shares else None
 
@@ -149,3 +148,11 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}
+
+
+def _interval(entry: Any) -> tuple[float, float]:
+    """The interval of one label's volume; nothing to nothing where there is none."""
+    match entry:
+        case {"volume_interval_ml": [int() | float() as least, int() | float() as largest]}:
+            return least, largest
+    return 0.0, 0.0

@@ -34,8 +34,6 @@ __all__ = ["Origin", "Version", "VersionRecord", "file_sha256", "latest_version"
 LOCK_WAIT_S = 120.0
 """A large label map takes seconds to write."""
 
-CHUNK_BYTES = 1 << 20
-
 NUMBERED = re.compile(r"v(\d{4,})\.(nii\.gz|json)")
 
 
@@ -164,12 +162,9 @@ def latest_version(folder: ReviewFolder, case_id: str) -> Version | None:
 
 
 def file_sha256(path: Path) -> str:
-    """The hash of a file's content."""
-    digest = hashlib.sha256()
+    """The hash of a file's content, read anew each time: a check must not trust what was seen before."""
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

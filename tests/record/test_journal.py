@@ -72,6 +72,12 @@ def test_damage_is_named_by_its_line(journal):
     assert [problem.line for problem in verify_journal(journal.path)] == [2]
 
 
+def test_a_damaged_head_does_not_hide_a_damaged_line(journal):
+    journal.path.write_bytes(journal.path.read_bytes().replace(b"motion", b"notion"))
+    journal.head_path.write_bytes(b"{}")
+    assert [problem.line for problem in verify_journal(journal.path)] == [0, 2]
+
+
 def test_lines_with_other_line_ends_or_key_order_are_found(journal):
     whole = journal.path.read_bytes()
     journal.path.write_bytes(whole.replace(b"\n", b"\r\n"))

@@ -174,6 +174,30 @@ def test_a_discarded_file_is_gone_and_does_not_come_back(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_session_that_lost_its_file_to_another_does_not_write_into_it(tmp_path):
+    path = tmp_path / "a.edits"
+    first = Editor(3, start(path))
+    first.step()
+    first.autosave.flush()
+    second = Autosave.resume(path, recover(path, base_labels()))
+    second.undo()
+    second.flush()
+    whole = path.read_bytes()
+    first.step()
+    with pytest.raises(OutputError, match="changed by another session"):
+        first.autosave.flush()
+    assert first.autosave.pending == 1
+    assert path.read_bytes() == whole
+
+
+def test_an_edit_that_changed_nothing_comes_back_too(tmp_path):
+    autosave = start(tmp_path / "a.edits")
+    autosave.edit(delta_between(base_labels(), base_labels(), name=""))
+    autosave.flush()
+    found = recover(tmp_path / "a.edits", base_labels())
+    assert [(len(delta), delta.name) for delta in found.history.done] == [(0, "")]
+
+
 def test_a_full_disk_leaves_the_file_whole_and_the_steps_noted(tmp_path, full_disk):
     path = tmp_path / "a.edits"
     editor = Editor(3, start(path))

@@ -124,6 +124,7 @@ def uncertain(*intervals):
         ({}, uncertain((0.0, 0.0)), None),
         ({}, {"labels": [{"voxels": 3}]}, None),
         ({"quality": True}, {"labels": "none"}, None),
+        ({}, {"labels": [3, {"volume_interval_ml": "wide"}, {"volume_interval_ml": [1, 4]}]}, 0.25),
         ({}, None, None),
     ],
 )
