@@ -56,11 +56,22 @@ def _lacks(reason: str) -> None:
     pytest.skip(reason)
 
 
+@pytest.fixture(autouse=True)
+def _clean_themes() -> None:
+    """In place of a fixture of napari's pytest plugin, which would import the viewer into every test."""
+
+
+@pytest.fixture(autouse=True)
+def _disable_qt_warnings() -> None:
+    """In place of another one."""
+
+
 @pytest.fixture(scope="session")
-def napari_installed() -> None:
+def napari_installed(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A skip where the viewer is not installed; what uses napari without a window asks for this."""
     if importlib.util.find_spec("napari") is None:
         _lacks("napari is not installed: pip install 'medseg[napari]'")
+    os.environ["NAPARI_CONFIG"] = str(tmp_path_factory.mktemp("napari") / "settings.yaml")  # not the user's own
 
 
 @pytest.fixture(scope="session")

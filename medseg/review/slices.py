@@ -81,7 +81,7 @@ def _cut(
         return None, None
     flat = layer.data[tuple(through if axis == plane.axis else slice(None) for axis in range(3))]
     if own == grid:
-        return np.asarray(flat), None
+        return np.ascontiguousarray(flat), None
     indices, within = zip(*(_matching(own, grid, axis) for axis in plane.shown), strict=True)
     return np.asarray(flat)[np.ix_(*indices)], np.logical_and.outer(*within)
 

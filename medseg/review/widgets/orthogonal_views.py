@@ -6,6 +6,7 @@ so all others; zoom and position belong to each view alone.
 """
 
 from functools import partial
+from time import perf_counter
 from typing import Any, Final
 
 from napari.viewer import Viewer
@@ -23,6 +24,9 @@ __all__ = ["OrthogonalViews"]
 
 REDRAW_AFTER_MS: Final = 20
 """Strokes send dozens of events a second; one picture shows them all."""
+
+SHARE_LEFT: Final = 2
+"""Between two pictures, this many times as long is left to the stroke itself, however large the scan."""
 
 LOOKS: Final = (
     "set_data", "data", "labels_update", "paint", "visible", "opacity", "blending", "colormap", "contrast_limits",
@@ -65,8 +69,11 @@ class OrthogonalViews(QWidget):
 
     def draw(self) -> None:
         """Draw all three planes anew, now."""
+        started = perf_counter()
         self._drawn_at.clear()
         self._show_point()
+        took_ms = 1000 * (perf_counter() - started)
+        self._redraw.setInterval(round(max(REDRAW_AFTER_MS, SHARE_LEFT * took_ms)))
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """What was missed while hidden is drawn."""
