@@ -94,9 +94,14 @@ class ReviewSession:
         return self.case.case_id
 
     @property
+    def entries(self) -> tuple[JournalEntry, ...]:
+        """What the journal holds of the case, the oldest first."""
+        return tuple(entry for entry in self._journal.entries() if entry.case_id == self.case_id)
+
+    @property
     def review(self) -> CaseReview:
         """What the journal says of the case."""
-        return review_of((record.entry for record in self._journal.records()), self.case_id)
+        return review_of(self._journal.entries(), self.case_id)
 
     @property
     def has_unaccepted_edits(self) -> bool:

@@ -18,7 +18,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from medseg.review import CaseReview, ReviewSession
+from medseg.record import JournalEntry
+from medseg.review import ReviewSession
 from medseg.review.desk import ReviewDesk
 from medseg.review.widgets.telling import Teller
 
@@ -131,8 +132,9 @@ class DecideTab(QWidget):
             self.state.setText("no case is open")
             return
         review = session.review
-        self.state.setText(f"<b>{session.case_id}</b> · {review.state.replace('_', ' ')}")
-        self.log.addItems(list(_lines(review)))
+        minutes = f"{review.seconds_spent / 60:.1f} min"
+        self.state.setText(f"<b>{session.case_id}</b> · {review.state.replace('_', ' ')} · {minutes}")
+        self.log.addItems([_line(entry) for entry in reversed(session.entries)])
 
     def _structure(self) -> str | None:
         chosen = self.structure.currentText()
@@ -191,16 +193,9 @@ class DecideTab(QWidget):
         layout.addWidget(self.log)
 
 
-def _lines(review: CaseReview) -> list[str]:
-    lines = []
-    if review.decision is not None:
-        reason = f": {review.decision.reason}" if review.decision.reason else ""
-        lines.append(f"{review.decision.state.replace('_', ' ')} by {review.decision.reviewer}{reason}")
-    lines += [
-        f"{name}: {one.state} by {one.reviewer}{': ' + one.reason if one.reason else ''}"
-        for name, one in review.structures.items()
-    ]
-    lines += [f"flag {flag.name}{' on ' + flag.structure if flag.structure else ''}" for flag in review.flags]
-    lines += [f"{remark.reviewer}: {remark.text}" for remark in review.remarks]
-    lines.append(f"{review.seconds_spent / 60:.1f} min spent")
-    return lines
+def _line(entry: JournalEntry) -> str:
+    """One entry as a person reads it: when, what, on what, who, why."""
+    on = f" {entry.structure}" if entry.structure else ""
+    why = ": ".join(part for part in (entry.reason, entry.comment) if part)
+    when = entry.time_utc.astimezone().strftime("%Y-%m-%d %H:%M")
+    return f"{when} · {entry.action.replace('_', ' ')}{on} · {entry.reviewer}{' · ' + why if why else ''}"

@@ -3,7 +3,7 @@
 from typing import Final
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QColor
+from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
 from medseg.labels import Label
@@ -12,6 +12,7 @@ __all__ = ["LabelList"]
 
 COLUMNS: Final = ("", "Label", "Key", "mL", "Lock", "Hide")
 NAME, KEY, VOLUME, LOCK, HIDE = 1, 2, 3, 4, 5
+SWATCH_PX: Final = 16
 KEYS: Final = 9
 """Labels that have a key: 1 to 9, in the order of the table."""
 
@@ -42,8 +43,8 @@ class LabelList(QTableWidget):
         self._labels = labels
         self.setRowCount(len(labels))
         for row, label in enumerate(labels):
-            swatch = QTableWidgetItem("   ")
-            swatch.setBackground(QColor(*label.color))
+            swatch = QTableWidgetItem()
+            swatch.setIcon(_swatch(label.color))  # an icon: the colour of a chosen row's background is hidden
             self.setItem(row, 0, swatch)
             self.setItem(row, NAME, QTableWidgetItem(label.name.replace("_", " ")))
             self.setItem(row, KEY, QTableWidgetItem(str(row + 1) if row < KEYS else ""))
@@ -86,3 +87,12 @@ class LabelList(QTableWidget):
     def _is_ticked(self, row: int, column: int) -> bool:
         item = self.item(row, column)
         return item is not None and item.checkState() == Qt.CheckState.Checked
+
+
+def _swatch(color: tuple[int, int, int]) -> QIcon:
+    pixmap = QPixmap(SWATCH_PX, SWATCH_PX)
+    pixmap.fill(QColor(*color))
+    icon = QIcon()
+    for mode in (QIcon.Mode.Normal, QIcon.Mode.Selected):
+        icon.addPixmap(pixmap, mode)
+    return icon

@@ -142,6 +142,8 @@ class ViewTab(QWidget):
 
     def _show_volume(self, is_on: bool) -> None:
         self._desk.viewer.dims.ndisplay = 3 if is_on else 2
+        if self._desk.layers is not None:  # a scan in three dimensions hides the labels inside it
+            self._desk.layers.images[self._desk.layers.active_channel].visible = not is_on
 
     def _show_difference(self, is_on: bool) -> None:
         if self._desk.layers is not None:
