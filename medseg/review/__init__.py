@@ -1,7 +1,7 @@
 """Review: a person looks at a segmentation, corrects it and decides; no Qt outside ``widgets``."""
 
 from medseg.review.autosave import Autosave, AutosaveHeader, Recovered, labels_sha256, read_autosave_header, recover
-from medseg.review.build_worklist import worklist_from_folder, worklist_from_manifest
+from medseg.review.build_worklist import worklist_from_files, worklist_from_folder, worklist_from_manifest
 from medseg.review.delta import Delta, delta_between
 from medseg.review.display import PLANES, DisplayGrid, Plane
 from medseg.review.editor import Change, ChangeKind, LabelEditor
@@ -89,6 +89,7 @@ __all__ = [
     "review_states",
     "save_version",
     "tool_named",
+    "worklist_from_files",
     "worklist_from_folder",
     "worklist_from_manifest",
 ]

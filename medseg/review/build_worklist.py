@@ -5,9 +5,11 @@ In: a folder. Out: a ``Worklist``, with the segmentations that lie beside the sc
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medseg.data import DataManifest
+from medseg.errors import CaseError
 from medseg.io import CaseFiles, ChannelSpec, FailedCase, resolve_cases
 from medseg.io.formats import image_suffix, name_without_suffix
 from medseg.io.naming import BRATS_WORDS, ChannelVocabulary
@@ -18,7 +20,7 @@ from medseg.review.segmentations import KnownSegmentation, find_labels, known_se
 from medseg.review.states import CaseReview, review_states
 from medseg.review.worklist import Worklist, WorklistCase, natural_order
 
-__all__ = ["worklist_from_folder", "worklist_from_manifest"]
+__all__ = ["worklist_from_files", "worklist_from_folder", "worklist_from_manifest"]
 
 ONE_CHANNEL = (ChannelSpec("image"),)
 """What a folder is read with where no model says which channels it wants."""
@@ -57,6 +59,29 @@ def worklist_from_folder(
     cases = [case for case in resolved if isinstance(case, CaseFiles)]
     failed = tuple(case for case in resolved if isinstance(case, FailedCase))
     return _worklist(cases, {**found.of_case, **given}, place=place, failed=failed, label_table=None)
+
+
+def worklist_from_files(files: Sequence[Path], *, channels: Sequence[ChannelSpec] | None = None) -> Worklist:
+    """The cases that some files belong to, all in one folder, whose review they share.
+
+    Raises:
+        CaseError: the files lie in several folders, or one of them belongs to no case.
+        DataError: the journal is damaged.
+    """
+    folders = {path.resolve().parent for path in files}
+    if len(folders) != 1:
+        raise CaseError(f"files of {len(folders)} folders were given: give those of one folder, or the folder itself.")
+    whole = worklist_from_folder(folders.pop(), channels=channels)
+    wanted = {path.resolve() for path in files}
+    cases = tuple(
+        case
+        for case in whole.cases
+        if wanted & {channel.path.resolve() for channel in case.files.channels}
+        or (case.segmentation is not None and case.segmentation.resolve() in wanted)
+    )
+    if not cases:
+        raise CaseError(f"{files[0].name} is no scan of a case and no segmentation of one: a scan was expected.")
+    return replace(whole, cases=cases)
 
 
 def worklist_from_manifest(

@@ -9,6 +9,7 @@ pytest.importorskip("napari", reason="the review plugin needs the napari extra")
 
 from napari.components import ViewerModel
 
+from medseg.bundle import CaseResult, OutputPaths, load_bundle
 from medseg.errors import GeometryError, ReviewError
 from medseg.review import worklist_from_folder
 from medseg.review.desk import ReviewDesk
@@ -144,13 +145,31 @@ def test_labels_on_another_grid_are_not_compared(desk, tmp_path):
         desk.compare_with(tmp_path / "elsewhere.nii.gz")
 
 
-def test_a_fresh_segmentation_is_one_edit_that_can_be_undone(desk):
+def segmented(desk: ReviewDesk, case_id: str, value: int) -> CaseResult:
+    session, _ = desk.opened()
+    table = load_bundle("dformer_hippocampus").label_table
+    labels = np.full(SHAPE, value, np.uint8)
+    files = OutputPaths.beside(session.folder.path / "x.nii.gz")
+    return CaseResult(case_id, Segmentation(labels, session.scan.geometry, table), files, (), 1.0)
+
+
+def test_a_fresh_segmentation_is_one_edit_names_its_model_and_can_be_undone(desk):
+    session = desk.open_case("scan_2")
+    desk.take_proposal(segmented(desk, "scan_2", 2), bundle_name="dformer_hippocampus")
+    assert (session.editor.labels == 2).all()
+    assert session.editor.voxels_changed() == {}
+    assert session.case.bundle.name == "dformer_hippocampus"
+    assert session.editor.label_table.names == ("anterior_hippocampus", "posterior_hippocampus")
+    session.editor.undo()
+    assert not session.editor.labels.any()
+    np.testing.assert_array_equal(desk.layers.grid.stored(desk.layers.labels.data), session.editor.labels)
+
+
+def test_a_model_of_other_labels_does_not_replace_what_was_drawn(desk):
     session = desk.open_case("scan_1")
     before = session.editor.labels.copy()
-    fresh = Segmentation(np.full(SHAPE, 2, np.uint8), session.scan.geometry, session.case.label_table)
-    desk.replace_labels(fresh, name="segment with a model")
-    assert (session.editor.labels == 2).all()
-    session.editor.undo()
+    with pytest.raises(ReviewError, match="same labels"):
+        desk.take_proposal(segmented(desk, "scan_1", 2), bundle_name="dformer_hippocampus")
     np.testing.assert_array_equal(session.editor.labels, before)
 
 

@@ -72,7 +72,7 @@ class DecideTab(QWidget):
         self.dialog: DecisionDialog | None = None
         self.reviewer = QLineEdit(desk.preferences.reviewer)
         self.reviewer.setPlaceholderText("your name, which every decision bears")
-        self.reviewer.editingFinished.connect(self._name_reviewer)
+        self.reviewer.editingFinished.connect(lambda: self.name_reviewer(self.reviewer.text()))
         self.structure = QComboBox()
         self.comment = QLineEdit()
         self.comment.setPlaceholderText("comment (no names, no identifiers of patients)")
@@ -161,8 +161,10 @@ class DecideTab(QWidget):
         self.dialog = dialog
         dialog.open()  # beside the event loop: autosave goes on while a person thinks
 
-    def _name_reviewer(self) -> None:
-        self._desk.preferences = self._desk.preferences.model_copy(update={"reviewer": self.reviewer.text().strip()})
+    def name_reviewer(self, name: str) -> None:
+        """Let decisions bear this name from now on."""
+        self.reviewer.setText(name)
+        self._desk.preferences = self._desk.preferences.model_copy(update={"reviewer": name.strip()})
 
     def _lay_out(self) -> None:
         form = QFormLayout()
