@@ -17,11 +17,12 @@ from torch import nn
 
 from medseg.inference.runtime.compiled import CompiledNetwork
 from medseg.inference.runtime.proof import prove
+from medseg.inference.runtime.separate_heads import separate_heads
 from medseg.inference.runtime.written_norms import with_written_norms
 
 __all__ = ["compile_openvino"]
 
-REVISION = 2
+REVISION = 3
 """Of this file's way to convert: what an earlier one left in the cache is not used."""
 
 
@@ -46,6 +47,7 @@ def compile_openvino(network: nn.Module, *, shape: tuple[int, ...], key: str, ca
         with torch.no_grad():
             program = torch.export.export(with_written_norms(network), (torch.zeros(shape),), strict=False)
         model = openvino.convert_model(program)
+        separate_heads(openvino, model)
         exact = _compiled(core, model, shape=shape, precision="float32")
         proof = prove(exact, network, shape=shape, precision="float32")
         if not proof.is_passed:
