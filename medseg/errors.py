@@ -9,6 +9,7 @@
     ├── SettingsError       a value from YAML, JSON or the command line is out of range
     ├── OutputError         a result cannot be written where it was asked for
     ├── DownloadError       a file from the network is missing or has the wrong checksum
+    ├── ServerError         a server that was asked for something refuses, or gives no answer
     └── RunError            the run itself failed: nothing the user typed would mend it
 
 A message says what was found, what was expected and what to do, in one line. The command line prints
@@ -25,6 +26,7 @@ __all__ = [
     "MedsegError",
     "OutputError",
     "RunError",
+    "ServerError",
     "SettingsError",
 ]
 
@@ -65,6 +67,10 @@ class OutputError(MedsegError):
 
 class DownloadError(MedsegError):
     """A download failed, or its checksum is not the expected one."""
+
+
+class ServerError(MedsegError):
+    """A server cannot be reached, refuses, or answers with something else than was asked for."""
 
 
 class RunError(MedsegError):
