@@ -25,6 +25,7 @@ from medseg.bundle import load_bundle
 from medseg.label.datastore import PacsDatastore, StudiesDatastore
 from medseg.label.infer import SegmentTask
 from medseg.label.launch import AppOptions, is_url
+from medseg.label.train import FineTuneTask
 from medseg.label.versions import WeightsVersions
 
 __all__ = ["LabelApp", "UnknownTaskError"]
@@ -95,6 +96,14 @@ class LabelApp(MONAILabelApp):
         return {
             name: SegmentTask(bundle, self.versions[name], runtime=self.options.runtime, folder=folder)
             for name, bundle in self.bundles.items()
+        }
+
+    def init_trainers(self) -> dict[str, FineTuneTask]:
+        """A task for each model that brings its training recipe along."""
+        return {
+            name: FineTuneTask(bundle, self.versions[name], folder=self.work_folder / "training" / name)
+            for name, bundle in self.bundles.items()
+            if (bundle.folder / "configs" / "train.yaml").is_file()
         }
 
     def init_batch_infer(self) -> BatchInferTask:

@@ -20,6 +20,7 @@ from medseg.io.dicom.series import is_dicom_folder
 from medseg.io.formats import image_suffix, is_hidden, name_without_suffix
 from medseg.io.naming import is_label_name
 from medseg.label.dicom_seg import coded_segments
+from medseg.label.tags import tag_of
 from medseg.labels import LabelTable
 
 __all__ = ["IMAGE_PATTERNS", "PacsDatastore", "StudiesDatastore", "UnknownImageError", "check_name"]
@@ -28,6 +29,7 @@ IMAGE_PATTERNS = ("*.nii.gz", "*.nii", "*.nrrd", "*.mha")
 """One file each; ``.mhd`` keeps its voxels in a second one, which a client could not send."""
 
 LABELS_FOLDER = "labels"
+ACCEPTED = tag_of("accepted")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ +@-]{0,127}")
 UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 UID_CHARACTERS = 64
@@ -87,6 +89,13 @@ class StudiesDatastore(LocalDatastore):
         if not path:
             raise UnknownImageError(f"image {label_id[:80]!r} has no label with the tag {label_tag[:40]!r}.")
         return path
+
+    def accepted(self) -> list[tuple[str, Path, Path]]:
+        """Each image with an accepted label: id, image, label."""
+        return [
+            (image_id, self.scan_path(image_id), Path(self.get_label_uri(image_id, ACCEPTED)))
+            for image_id in sorted(self.get_labeled_images())
+        ]
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:  # noqa: ARG002  a client's
         """Keep an uploaded image; one that is there is not replaced.
@@ -222,6 +231,13 @@ class PacsDatastore(DICOMWebDatastore):
             given = {int(one["idx"]): str(one["name"]) for one in label_info.get("label_info") or [] if "idx" in one}
             label_info = {**label_info, "label_info": coded_segments(sorted(present), given, self._tables)}
         return str(super().save_label(image_id, label_filename, label_tag, label_info, label_id))
+
+    def accepted(self) -> list[tuple[str, Path, Path]]:
+        """Each series with a segmentation in the PACS: UID, slices, label."""
+        pairs = [(Path(one["image"]), Path(one["label"])) for one in self.datalist()]
+        return [
+            (name_without_suffix(image), self.scan_path(name_without_suffix(image)), label) for image, label in pairs
+        ]
 
     def _check(self, image_id: str) -> None:
         if not UID.fullmatch(image_id) or len(image_id) > UID_CHARACTERS:

@@ -16,14 +16,14 @@ import torch
 from monai.data import MetaTensor
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
-from medseg.bundle import Bundle, OutputPaths, Runner, choose_device, sha256_of
+from medseg.bundle import Bundle, OutputPaths, Runner, sha256_of
 from medseg.errors import CaseError
 from medseg.io import CaseFiles, FailedCase, resolve_cases, write_image, write_labels
-from medseg.label.request import InferRequest
+from medseg.label.request import InferRequest, device_called
 from medseg.label.versions import WeightsVersions
 from medseg.segmentation import Segmentation
 
-__all__ = ["SegmentTask", "device_called", "only_case"]
+__all__ = ["SegmentTask", "only_case"]
 
 logger = logging.getLogger(__name__)
 
@@ -113,8 +113,11 @@ class SegmentTask(InferTask):
         return self._loaded.runner
 
 
-def only_case(path: Path, bundle: Bundle) -> CaseFiles:
+def only_case(path: Path, bundle: Bundle, *, case_id: str | None = None) -> CaseFiles:
     """The one case at a path, with a file for each of the model's channels.
+
+    Args:
+        case_id: what the case is to be called, by default after its files.
 
     Raises:
         CaseError: there is none, or several, or a channel is missing.
@@ -123,12 +126,7 @@ def only_case(path: Path, bundle: Bundle) -> CaseFiles:
     if len(cases) != 1 or isinstance(cases[0], FailedCase):
         reason = cases[0].message if isinstance(cases[0], FailedCase) else f"{len(cases)} cases found"
         raise CaseError(f"{reason}: {bundle.name} takes one case of {', '.join(one.name for one in bundle.channels)}.")
-    return cases[0]
-
-
-def device_called(name: str) -> torch.device:
-    """The device; viewers ask for ``cuda`` wherever they are, and get what there is."""
-    return choose_device("auto" if name.startswith("cuda") and not torch.cuda.is_available() else name)
+    return replace(cases[0], case_id=case_id or cases[0].case_id)
 
 
 def _devices() -> list[str]:

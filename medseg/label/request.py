@@ -8,12 +8,14 @@ send besides is left out.
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
+import torch
 from pydantic import Field
 
+from medseg.bundle import choose_device
 from medseg.errors import SettingsError
 from medseg.settings import Settings
 
-__all__ = ["InferRequest", "refuse_places"]
+__all__ = ["InferRequest", "device_called", "refuse_places"]
 
 PLACES = frozenset(
     {
@@ -68,3 +70,8 @@ def refuse_places(params: Any, *, allowed: frozenset[str] = frozenset()) -> dict
     if found:
         raise SettingsError(f"parameter {found[0]!r} is not taken from a request: name the image by its id.")
     return dict(params)
+
+
+def device_called(name: str) -> torch.device:
+    """The device; viewers ask for ``cuda`` wherever they are, and get what there is."""
+    return choose_device("auto" if name.startswith("cuda") and not torch.cuda.is_available() else name)

@@ -105,6 +105,12 @@ def write_case(path: Path, *, seed: int, labels: Path | None = None, oblique: bo
         nib.save(nib.Nifti1Image(reference, affine), labels)
 
 
+@pytest.fixture(scope="session")
+def write_blocks():
+    """``write_case``."""
+    return write_case
+
+
 def free_port() -> int:
     """A port that nobody listens at now."""
     with socket.socket() as found:
