@@ -19,12 +19,15 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask
+from monailabel.utils.async_tasks.task import AsyncTask
 
 from medseg import __version__
 from medseg.bundle import load_bundle
+from medseg.label.activelearning import SCORING, ScoredModel, ScoringTask, SelectionTask
 from medseg.label.datastore import PacsDatastore, StudiesDatastore
 from medseg.label.infer import SegmentTask
 from medseg.label.launch import AppOptions, is_url
+from medseg.label.strategies import STRATEGIES
 from medseg.label.train import FineTuneTask
 from medseg.label.versions import WeightsVersions
 
@@ -63,6 +66,10 @@ class LabelApp(MONAILabelApp):
         self.bundles = {bundle.name: bundle for bundle in map(load_bundle, self.options.bundles)}
         self.versions = {
             name: WeightsVersions(self.work_folder / "versions" / name, own_weights=bundle.weights_path)
+            for name, bundle in self.bundles.items()
+        }
+        self._scored = {
+            name: ScoredModel(bundle, self.versions[name], folder=self.work_folder / "scores")
             for name, bundle in self.bundles.items()
         }
         super().__init__(
@@ -105,6 +112,21 @@ class LabelApp(MONAILabelApp):
             for name, bundle in self.bundles.items()
             if (bundle.folder / "configs" / "train.yaml").is_file()
         }
+
+    def init_strategies(self) -> dict[str, SelectionTask]:
+        """Every strategy, over the scores of any model."""
+        return {
+            name: SelectionTask(strategy, self._scored, start_scoring=self.start_scoring)
+            for name, strategy in STRATEGIES.items()
+        }
+
+    def init_scoring_methods(self) -> dict[str, ScoringTask]:
+        """The task that scores, where there is a model."""
+        return {SCORING: ScoringTask(self._scored)} if self._scored else {}
+
+    def start_scoring(self, model: str) -> None:
+        """Score what has no score, in a process of its own, unless that is under way."""
+        AsyncTask.run("scoring", request={"method": SCORING}, params={"model": model})
 
     def init_batch_infer(self) -> BatchInferTask:
         """Inference of many images."""

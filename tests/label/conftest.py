@@ -111,6 +111,18 @@ def write_blocks():
     return write_case
 
 
+@pytest.fixture(scope="session")
+def start_label_server():
+    """Starts a server, gives it, and stops it."""
+
+    def started(**named):
+        server = start(**named)
+        yield server
+        assert stop(server) == 0
+
+    return started
+
+
 def free_port() -> int:
     """A port that nobody listens at now."""
     with socket.socket() as found:
