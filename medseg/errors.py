@@ -11,6 +11,7 @@
     ├── OutputError         a result cannot be written where it was asked for
     ├── ReviewError         an edit or a measurement makes no sense on these labels
     ├── DownloadError       a file from the network is missing or has the wrong checksum
+    ├── ServerError         a server that was asked for something refuses, or gives no answer
     └── RunError            the run itself failed: nothing the user typed would mend it
 
 A message says what was found, what was expected and what to do, in one line. The command line prints
@@ -29,6 +30,7 @@ __all__ = [
     "OutputError",
     "ReviewError",
     "RunError",
+    "ServerError",
     "SettingsError",
 ]
 
@@ -77,6 +79,10 @@ class ReviewError(MedsegError):
 
 class DownloadError(MedsegError):
     """A download failed, or its checksum is not the expected one."""
+
+
+class ServerError(MedsegError):
+    """A server cannot be reached, refuses, or answers with something else than was asked for."""
 
 
 class RunError(MedsegError):

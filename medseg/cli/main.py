@@ -23,6 +23,7 @@ from medseg.cli.demo import demo
 from medseg.cli.doctor import doctor
 from medseg.cli.evaluate import evaluate
 from medseg.cli.journal import journal_app
+from medseg.cli.label import label_app
 from medseg.cli.review import review
 from medseg.cli.segment import segment
 from medseg.cli.train import train
@@ -89,6 +90,7 @@ app.add_typer(bundle_app, name="bundle")
 app.add_typer(data_app, name="data")
 app.add_typer(journal_app, name="journal")
 app.command()(review)
+app.add_typer(label_app, name="label")
 app.command()(benchmark)
 app.command()(doctor)
 app.command()(demo)

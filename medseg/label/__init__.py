@@ -1,3 +1,18 @@
-"""MONAI Label: tasks of its server around the engine, and the server itself; used by ``app/``."""
+"""MONAI Label: the server, its models and what they learn; only modules of this room import ``monailabel``."""
 
-__all__: list[str] = []
+from medseg.label.installation import check_installation
+from medseg.label.launch import ServerPlan, choose_bundles, prepare_process, work_folder_for
+from medseg.label.tags import state_of, tag_of
+from medseg.label.versions import Version, WeightsVersions
+
+__all__ = [
+    "ServerPlan",
+    "Version",
+    "WeightsVersions",
+    "check_installation",
+    "choose_bundles",
+    "prepare_process",
+    "state_of",
+    "tag_of",
+    "work_folder_for",
+]

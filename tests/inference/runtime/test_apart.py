@@ -1,7 +1,6 @@
 """A compiler in a process of its own: what crashes, hangs or refuses there is one line here, and is remembered."""
 
 import os
-import signal
 import subprocess
 import sys
 import time

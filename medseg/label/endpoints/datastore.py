@@ -1,0 +1,105 @@
+"""Endpoints of the data store where MONAI Label's would fail or trust: folders as images, notes, sessions, weights."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, HTTPException, Query
+from fastapi.background import BackgroundTasks
+from fastapi.responses import FileResponse
+from monailabel.endpoints import datastore as stock
+from monailabel.endpoints import session as stock_session
+from monailabel.interfaces.utils.app import app_instance
+
+from medseg.errors import CaseError, SettingsError
+from medseg.io import read_volume, write_image
+from medseg.io.dicom.series import is_dicom_folder
+from medseg.io.formats import image_suffix, is_hidden
+from medseg.io.naming import is_label_name
+from medseg.label.application import LabelApp
+from medseg.label.endpoints.infer import SESSION_ID
+
+__all__ = ["router"]
+
+
+router = APIRouter(tags=["Datastore"])
+
+
+@router.get("/datastore/image")
+def image(
+    background_tasks: BackgroundTasks, image: str, channel: Annotated[str, Query(max_length=64)] = ""
+) -> FileResponse:
+    """An image's file; of a folder the first one, or the one whose name ends in ``channel``."""
+    app: LabelApp = app_instance()
+    path = Path(app.datastore().get_image_uri(image))
+    if path.is_dir() and is_dicom_folder(path):
+        folder, path = path, app.work_folder / "tmp" / f"{abs(hash(path))}.nii.gz"
+        write_image(read_volume(folder), path, overwrite=True)
+        background_tasks.add_task(path.unlink, missing_ok=True)
+    elif path.is_dir():
+        path = _channel_file(path, channel)
+    return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+
+
+@router.put("/datastore/image/info")
+def image_info(image: str, info: Annotated[str, Form()] = "{}") -> Any:
+    return stock.update_image_info(image, json.dumps(_named_values(info)))
+
+
+@router.put("/datastore/label/info")
+@router.put("/datastore/updatelabelinfo")
+def label_info(label: str, tag: str, info: Annotated[str, Form()] = "{}") -> Any:
+    return stock.update_label_info(label, tag, json.dumps(_named_values(info)))
+
+
+@router.get("/datastore/dataset")
+def dataset(limit_cases: Annotated[int | None, Query(ge=1)] = None) -> Any:
+    if not app_instance().datastore().datalist():
+        raise HTTPException(404, "no label has been accepted yet: there is nothing to download.")
+    return stock.download_dataset(limit_cases)
+
+
+@router.get("/session/{session_id}")
+def session(session_id: str, update_ts: bool = False, image: bool = False) -> Any:
+    return stock_session.get_session(_session_id(session_id), update_ts, image)
+
+
+@router.delete("/session/{session_id}")
+def remove_session(session_id: str) -> Any:
+    return stock_session.remove_session(_session_id(session_id))
+
+
+@router.put("/model/{model}")
+@router.delete("/model/{model}")
+def model(model: str) -> Any:  # noqa: ARG001  whichever it is
+    raise HTTPException(403, "weights change by training and promotion only.")
+
+
+def _named_values(text: str) -> dict[str, Any]:
+    values = json.loads(text or "{}")
+    if not isinstance(values, dict):
+        raise SettingsError(f"the notes are a {type(values).__name__}: named values were expected.")
+    return values
+
+
+def _session_id(text: str) -> str:
+    if not SESSION_ID.fullmatch(text):
+        raise HTTPException(404, "there is no such session.")
+    return text
+
+
+def _channel_file(folder: Path, channel: str) -> Path:
+    files = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_file() and not is_hidden(path) and image_suffix(path) and not is_label_name(path)
+    ]
+    wanted = [path for path in files if _without_suffix(path).casefold().endswith(channel.casefold())]
+    if not wanted:
+        known = ", ".join(_without_suffix(path) for path in files)
+        raise CaseError(f"no file of this image ends in {channel[:40]!r}: it has {known or 'none'}.")
+    return wanted[0]
+
+
+def _without_suffix(path: Path) -> str:
+    return path.name[: -len(image_suffix(path) or "")]

@@ -1,0 +1,77 @@
+"""Endpoints for viewers: OHIF's pages, the way to the PACS behind the server, and the exchange of a password."""
+
+import hmac
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import monailabel.endpoints
+from fastapi import APIRouter, Form, HTTPException, Request
+from fastapi.responses import FileResponse
+from monailabel.endpoints.proxy import proxy_dicom
+
+from medseg import __version__
+from medseg.label.launch import ServerPlan
+
+__all__ = ["router"]
+
+OHIF = Path(monailabel.endpoints.__file__).parent / "static" / "ohif"
+
+DICOMWEB = re.compile(r"(wado/|qido/|stow/)?(studies|series|instances|bulkdata)(/[A-Za-z0-9.,_-]+)*/?")
+"""What DICOMweb addresses look like; a PACS has others, by which it is configured."""
+
+
+router = APIRouter(tags=["Viewers"])
+
+
+@router.get("/")
+def root() -> dict[str, str]:
+    return {"name": "medseg", "version": __version__, "models": "/info/", "viewer": "/ohif/"}
+
+
+@router.get("/ohif/{path:path}")
+def ohif(path: str) -> FileResponse:
+    file = (OHIF / path).resolve()
+    if not (file.is_relative_to(OHIF) and file.is_file()):
+        file = OHIF / "index.html"  # OHIF finds its own way from there
+    if not file.is_file():
+        raise HTTPException(404, "this installation of MONAI Label has no OHIF.")
+    return FileResponse(file)
+
+
+@router.get("/proxy/dicom/{path:path}")
+@router.post("/proxy/dicom/{path:path}")
+async def proxy(request: Request, path: str) -> Any:
+    if not _plan(request).is_pacs:
+        raise HTTPException(404, "these studies are files: there is no PACS behind this server.")
+    if not DICOMWEB.fullmatch(path) or ".." in path:
+        raise HTTPException(400, "an address of DICOMweb was expected: studies, series or instances.")
+    kind, _, rest = path.partition("/")
+    return await (
+        proxy_dicom(request, kind, rest) if kind in ("wado", "qido", "stow") else proxy_dicom(request, "", path)
+    )
+
+
+@router.get("/auth/")
+def is_token_needed(request: Request) -> dict[str, Any]:
+    if _plan(request).token is None:
+        raise HTTPException(404, "no token is needed.")
+    return {"enabled": True, "client_id": "medseg", "realm": ""}
+
+
+@router.post("/auth/token")
+def token(
+    request: Request,
+    password: Annotated[str, Form(max_length=500)],
+    username: Annotated[str, Form()] = "",  # noqa: ARG001  viewers send one
+) -> dict[str, str]:
+    """The token for those who know it: 3D Slicer asks for a name and a password."""
+    expected = _plan(request).token
+    if expected is None or not hmac.compare_digest(password.encode(), expected.encode()):
+        raise HTTPException(401, "the password is the server's token.", headers={"WWW-Authenticate": "Bearer"})
+    return {"access_token": expected, "token_type": "bearer"}
+
+
+def _plan(request: Request) -> ServerPlan:
+    found: ServerPlan = request.app.state.plan
+    return found

@@ -1,0 +1,77 @@
+"""What clients may ask for: the settings that medseg knows, and none that say where something lies.
+
+MONAI Label lays the parameters of a request over the request itself, so that a client can replace the path of the
+image, or name a folder of Python code. Here what is known is taken, what names a place is refused, and what viewers
+send besides is left out.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+import torch
+from pydantic import Field
+
+from medseg.bundle import choose_device
+from medseg.errors import SettingsError
+from medseg.settings import Settings
+
+__all__ = ["InferRequest", "device_called", "refuse_places"]
+
+PLACES = frozenset(
+    {
+        "app",
+        "app_dir",
+        "bundle_path",
+        "bundle_root",
+        "conf",
+        "image",
+        "image_path",
+        "label",
+        "path",
+        "session",
+        "studies",
+    }
+)
+"""Keys by which MONAI Label would read, or run, what lies somewhere else."""
+
+
+class InferRequest(Settings):
+    """How a segmentation is to be computed and sent."""
+
+    device: str = Field(default="auto", max_length=16)
+    mirror: bool = False
+    result_extension: Literal[".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".mha"] = ".nii.gz"
+    result_dtype: Literal["uint8", "uint16", "int16", "int32", "float32"] = "uint8"
+
+    @classmethod
+    def of(cls, request: Mapping[str, Any]) -> Self:
+        """The settings among what a client sent.
+
+        Raises:
+            SettingsError: one of them is out of range, or they contradict each other.
+        """
+        asked = cls.from_mapping({key: request[key] for key in cls.model_fields if key in request}, source="params")
+        if asked.result_extension == ".seg.nrrd" and asked.result_dtype != "uint8":
+            raise SettingsError("params: .seg.nrrd holds uint8 only: leave result_dtype out.")
+        return asked
+
+
+def refuse_places(params: Any, *, allowed: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The parameters of a request, if they are named values and none of them names a place.
+
+    Raises:
+        SettingsError: they are something else.
+    """
+    if params is None:
+        return {}
+    if not isinstance(params, Mapping):
+        raise SettingsError(f"the parameters are a {type(params).__name__}: named values were expected.")
+    found = sorted(PLACES & set(params) - allowed)
+    if found:
+        raise SettingsError(f"parameter {found[0]!r} is not taken from a request: name the image by its id.")
+    return dict(params)
+
+
+def device_called(name: str) -> torch.device:
+    """The device; viewers ask for ``cuda`` wherever they are, and get what there is."""
+    return choose_device("auto" if name.startswith("cuda") and not torch.cuda.is_available() else name)

@@ -1,0 +1,33 @@
+"""What a label's tag in the data store says of its review, and the other way round.
+
+A label in a MONAI Label data store has a tag; Slicer, OHIF and the server know ``original`` and ``final``. A review
+has more states. One table translates, so that a case accepted in napari is ``final`` for Slicer::
+
+    review state   tag        what the others make of it
+    unseen         original   a model's proposal, open to be labelled
+    edited         edited     work in progress: not learned from, still offered by active learning
+    accepted       final      learned from, no longer offered
+    rejected       rejected   kept to be looked at, not learned from, offered again
+"""
+
+from collections.abc import Collection
+
+__all__ = ["STATE_OF_TAG", "TAG_OF_STATE", "state_of", "tag_of"]
+
+TAG_OF_STATE = {"unseen": "original", "edited": "edited", "accepted": "final", "rejected": "rejected"}
+"""The data store's tag for each review state."""
+
+STATE_OF_TAG = {tag: state for state, tag in TAG_OF_STATE.items()}
+
+PRECEDENCE = ("final", "rejected", "edited", "original")
+"""The tag that decides where an image has labels with several."""
+
+
+def tag_of(state: str) -> str:
+    """The tag of a review state; other states are kept under their own name."""
+    return TAG_OF_STATE.get(state, state)
+
+
+def state_of(tags: Collection[str]) -> str:
+    """The review state of an image whose labels have these tags; without any it is ``unseen``."""
+    return next((STATE_OF_TAG[tag] for tag in PRECEDENCE if tag in tags), "unseen")
