@@ -31,6 +31,12 @@ def review(
     ] = None,
     data: Annotated[str | None, typer.Option(help="Data manifest: its cases instead of PATHS.")] = None,
     data_root: DataRoot = None,
+    server: Annotated[
+        str | None, typer.Option(help="MONAI Label server whose images to review; PATHS is the folder to keep them in.")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="MEDSEG_LABEL_TOKEN", help="Secret of that server.", show_envvar=True)
+    ] = None,
     reviewer: Annotated[
         str, typer.Option(envvar="MEDSEG_REVIEWER", help="Your name, which every decision bears.", show_envvar=True)
     ] = "",
@@ -42,7 +48,11 @@ def review(
     options = options_of(ctx)
     _check_napari()
     with working("opening", shown=not options.quiet):
-        worklist = _worklist(paths or [], segmentations, bundle=bundle, data=data, data_root=data_root)
+        worklist = (
+            _worklist(paths or [], segmentations, bundle=bundle, data=data, data_root=data_root)
+            if server is None
+            else _server_worklist(server, paths or [], token=token)
+        )
         import napari
 
         from medseg.review.widgets.window import open_review
@@ -89,6 +99,22 @@ def _worklist(
     else:
         worklist = worklist_from_files(paths, channels=channels)
     return replace(worklist, label_table=model.label_table) if model else worklist
+
+
+def _server_worklist(url: str, paths: list[Path], *, token: str | None) -> Worklist:
+    """The images of a server.
+
+    Raises:
+        MedsegError: no folder was given, or the server does not answer.
+    """
+    from medseg.errors import SettingsError
+    from medseg.monai_label_client import MonaiLabelClient
+    from medseg.review import ReviewServer
+
+    if len(paths) != 1 or paths[0].is_file():
+        raise SettingsError("--server needs one folder, in which the scans and the review are kept: give its path.")
+    paths[0].mkdir(parents=True, exist_ok=True)
+    return ReviewServer(MonaiLabelClient(url, token=token), paths[0]).worklist()
 
 
 def _check_napari() -> None:

@@ -12,6 +12,8 @@ from medseg.review.history import History
 from medseg.review.locks import STALE_AFTER_S, CaseLock, LockHolder, holder_of
 from medseg.review.opening import CaseToReview
 from medseg.review.saving import EditSaver
+from medseg.review.segmenting import Proposal, SegmentationJob, StoppedError, Watcher
+from medseg.review.server import ReviewServer, ServerJob
 from medseg.review.session import ReviewSession
 from medseg.review.states import CASE_STATES, CaseReview, CaseState, Decision, Flag, Remark, review_of, review_states
 from medseg.review.strokes import StrokeRules
@@ -26,7 +28,7 @@ from medseg.review.versions import (
     save_version,
 )
 from medseg.review.windowing import IntensityWindow, presets
-from medseg.review.worklist import Progress, Worklist, WorklistCase, natural_order
+from medseg.review.worklist import CaseOrigin, Progress, Worklist, WorklistCase, natural_order
 
 __all__ = [
     "CASE_STATES",
@@ -39,6 +41,7 @@ __all__ = [
     "Autosave",
     "AutosaveHeader",
     "CaseLock",
+    "CaseOrigin",
     "CaseReview",
     "CaseState",
     "CaseToReview",
@@ -60,15 +63,21 @@ __all__ = [
     "Origin",
     "Plane",
     "Progress",
+    "Proposal",
     "Recovered",
     "Remark",
     "ReviewFolder",
+    "ReviewServer",
     "ReviewSession",
+    "SegmentationJob",
+    "ServerJob",
+    "StoppedError",
     "StrokeRules",
     "Tool",
     "ToolUse",
     "Version",
     "VersionRecord",
+    "Watcher",
     "Worklist",
     "WorklistCase",
     "delta_between",

@@ -11,7 +11,6 @@ import numpy as np
 from napari.components import ViewerModel
 from numpy.typing import NDArray
 
-from medseg.bundle import CaseResult, load_bundle
 from medseg.errors import GeometryError, ReviewError
 from medseg.geometry import geometry_of
 from medseg.io import read_labels
@@ -19,6 +18,7 @@ from medseg.review.case_facts import channels_of, to_review
 from medseg.review.case_layers import CaseLayers
 from medseg.review.measure import Spot, disagreement_spots, uncertain_spots
 from medseg.review.preferences import ReviewPreferences
+from medseg.review.segmenting import Proposal
 from medseg.review.session import ReviewSession
 from medseg.review.tools import ToolUse, tool_named
 from medseg.review.versions import Version
@@ -79,6 +79,8 @@ class ReviewDesk:
         worklist = self._listed()
         case = worklist.case(case_id)
         self.close_case()
+        if worklist.origin is not None:
+            case = worklist.origin.fetched(case)
         session = ReviewSession.open(
             to_review(case, worklist),
             folder=worklist.folder,
@@ -122,6 +124,9 @@ class ReviewDesk:
         session, layers = self.opened()
         layers.absorb()
         version = session.accept(comment=comment)
+        worklist = self._listed()
+        if worklist.origin is not None:
+            worklist.origin.send(session.case_id, version)
         self._refresh()
         return version
 
@@ -227,18 +232,18 @@ class ReviewDesk:
         layers.jump_to(spot.centre)
         return f"{kind} {turn % len(spots) + 1} of {len(spots)}: {spot.n_voxels} voxels"
 
-    def take_proposal(self, result: CaseResult, *, bundle_name: str) -> None:
-        """Put a fresh segmentation in the place of the labels, as one edit that can be undone; differences are to it.
+    def take_proposal(self, proposal: Proposal) -> None:
+        """Put a model's labels in the place of those that are there, as one edit; differences are to it from now on.
 
         Raises:
             ReviewError: the model's labels mean something else than those that are there.
-            MedsegError: no case is open, or the segmentation lies on another grid.
+            MedsegError: no case is open, or the labels lie on another grid.
         """
         session, layers = self.opened()
-        if not result.segmentation.geometry.matches(session.scan.geometry):
+        if not proposal.segmentation.geometry.matches(session.scan.geometry):
             raise GeometryError("the segmentation lies on another grid than the scan: segment this scan again.")
         layers.absorb()
-        session.take_proposal(result.segmentation, load_bundle(bundle_name))
+        session.take_proposal(proposal)
         layers.show_proposal()
         self._tell()
 

@@ -13,13 +13,35 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medseg.bundle import Bundle, CaseResult, Forecast, OutputPaths, Runner, forecast
+from medseg.bundle import Bundle, Forecast, OutputPaths, Runner, forecast
 from medseg.errors import CaseError, OutputError
 from medseg.inference import Stages, keep_freed_memory
 from medseg.io import CaseFiles
 from medseg.io.naming import ChannelVocabulary
+from medseg.record import UsedBundle
+from medseg.review.edits import NestedRegions, nested_regions
+from medseg.segmentation import Segmentation
 
-__all__ = ["SegmentationJob", "StoppedError", "Watcher", "files_for"]
+__all__ = ["Proposal", "SegmentationJob", "StoppedError", "Watcher", "files_for"]
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A model's labels for an open case.
+
+    Attributes:
+        segmentation: on the scan's grid.
+        model: what the model is called.
+        bundle: the same for the records; None where a server does not tell.
+        regions: nested regions of its labels.
+        seconds: how long it took.
+    """
+
+    segmentation: Segmentation
+    model: str
+    bundle: UsedBundle | None = None
+    regions: NestedRegions | None = None
+    seconds: float = 0.0
 
 
 def files_for(bundle: Bundle, files: CaseFiles) -> CaseFiles:
@@ -86,8 +108,8 @@ class SegmentationJob:
         """
         return forecast(self._ready(), self.case)
 
-    def run(self, watcher: Watcher | None = None) -> CaseResult:
-        """The result, its files written.
+    def run(self, watcher: Watcher | None = None) -> Proposal:
+        """The labels, the files of ``medseg segment`` written.
 
         Raises:
             StoppedError: ``stop`` was called; nothing was written.
@@ -112,7 +134,14 @@ class SegmentationJob:
             raise OutputError(
                 f"{self.files.labels.parent} cannot be made ({error.strerror}): choose another place."
             ) from error
-        return runner.run(self.case, self.files, overwrite=True, stages=Stages(windows=windows, restored=restored))
+        result = runner.run(self.case, self.files, overwrite=True, stages=Stages(windows=windows, restored=restored))
+        return Proposal(
+            result.segmentation,
+            model=self.bundle.name,
+            bundle=runner.used,
+            regions=nested_regions(self.bundle.label_schema),
+            seconds=result.seconds,
+        )
 
     def stop(self) -> None:
         """End the run at its next window."""

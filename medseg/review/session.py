@@ -14,21 +14,19 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from medseg.bundle import Bundle, sha256_of
 from medseg.errors import DataError, ReviewError
 from medseg.io import Scan
-from medseg.record import Journal, JournalAction, JournalEntry, UsedBundle
+from medseg.record import Journal, JournalAction, JournalEntry
 from medseg.review.autosave import recover
 from medseg.review.editor import LabelEditor
-from medseg.review.edits import nested_regions
 from medseg.review.folder import ReviewFolder
 from medseg.review.locks import CaseLock
 from medseg.review.opening import CaseToReview, OpenedCase, read_opened
 from medseg.review.saving import EditSaver
+from medseg.review.segmenting import Proposal
 from medseg.review.states import CaseReview, review_of
 from medseg.review.strokes import StrokeRules
 from medseg.review.versions import Origin, Version, save_version
-from medseg.segmentation import Segmentation
 
 __all__ = ["ReviewSession"]
 
@@ -119,24 +117,23 @@ class ReviewSession:
         self._lock.renew()
         return saved
 
-    def take_proposal(self, segmentation: Segmentation, bundle: Bundle) -> None:
+    def take_proposal(self, proposal: Proposal) -> None:
         """Put a model's labels in the place of those that are there, as one edit, and name the model from now on.
 
         Raises:
             ReviewError: labels are there that mean something else than the model's.
         """
-        if self.editor.label_table != bundle.label_table:
+        table = proposal.segmentation.label_table
+        if self.editor.label_table != table:
             if self.editor.labels.any():
                 raise ReviewError(
-                    f"the labels of this case are {', '.join(self.editor.label_table.names)}, those of {bundle.name} "
-                    f"{', '.join(bundle.label_table.names)}: choose a model of the same labels."
+                    f"the labels of this case are {', '.join(self.editor.label_table.names)}, those of "
+                    f"{proposal.model} {', '.join(table.names)}: choose a model of the same labels."
                 )
-            self.editor.label_table = bundle.label_table
-        self.editor.propose(f"segment with {bundle.name}", segmentation.labels)
-        used = UsedBundle(name=bundle.name, version=bundle.version, weights_sha256=sha256_of(bundle.weights_path))
-        regions = nested_regions(bundle.label_schema)
-        self.case = replace(self.case, label_table=bundle.label_table, bundle=used, regions=regions)
-        self.editor.rules = replace(self.editor.rules, regions=regions)
+            self.editor.label_table = table
+        self.editor.propose(f"segment with {proposal.model}", proposal.segmentation.labels)
+        self.case = replace(self.case, label_table=table, bundle=proposal.bundle, regions=proposal.regions)
+        self.editor.rules = replace(self.editor.rules, regions=proposal.regions)
 
     def accept(self, *, comment: str = "") -> Version:
         """Keep the labels as they are now as a new version, and say so in the journal.

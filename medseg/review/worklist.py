@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from medseg.errors import CaseError
 from medseg.io import CaseFiles, FailedCase
@@ -15,8 +16,9 @@ from medseg.labels import LabelTable
 from medseg.record import Journal, JournalEntry, UsedBundle
 from medseg.review.folder import ReviewFolder
 from medseg.review.states import CaseReview, CaseState, review_states
+from medseg.review.versions import Version
 
-__all__ = ["Progress", "Worklist", "WorklistCase", "natural_order"]
+__all__ = ["CaseOrigin", "Progress", "Worklist", "WorklistCase", "natural_order"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,24 @@ class WorklistCase:
         return self.review.flag_names
 
 
+class CaseOrigin(Protocol):
+    """A place elsewhere from which cases come and to which accepted labels go."""
+
+    def fetched(self, case: WorklistCase) -> WorklistCase:
+        """The case with its files on this disk.
+
+        Raises:
+            MedsegError: they cannot be had.
+        """
+
+    def send(self, case_id: str, version: Version) -> None:
+        """Hand accepted labels over.
+
+        Raises:
+            MedsegError: they were not taken; the version stays on this disk.
+        """
+
+
 @dataclass(frozen=True)
 class Worklist:
     """Cases in the order of review, and the folder where their review is kept.
@@ -73,12 +93,14 @@ class Worklist:
         cases: those with a quality first, the worst of them first; then the rest by case id.
         failed: what was found and is no case that can be opened, and why.
         label_table: what the values of the segmentations mean, where the data set tells.
+        origin: where the cases come from and go to, if that is not this disk.
     """
 
     folder: ReviewFolder
     cases: tuple[WorklistCase, ...]
     failed: tuple[FailedCase, ...] = ()
     label_table: LabelTable | None = None
+    origin: CaseOrigin | None = None
 
     @property
     def progress(self) -> Progress:

@@ -9,9 +9,10 @@ pytest.importorskip("napari", reason="the review plugin needs the napari extra")
 
 from napari.components import ViewerModel
 
-from medseg.bundle import CaseResult, OutputPaths, load_bundle
+from medseg.bundle import load_bundle
 from medseg.errors import GeometryError, ReviewError
-from medseg.review import worklist_from_folder
+from medseg.record import UsedBundle
+from medseg.review import Proposal, worklist_from_folder
 from medseg.review.desk import ReviewDesk
 from medseg.review.preferences import ReviewPreferences
 from medseg.segmentation import Segmentation
@@ -145,17 +146,17 @@ def test_labels_on_another_grid_are_not_compared(desk, tmp_path):
         desk.compare_with(tmp_path / "elsewhere.nii.gz")
 
 
-def segmented(desk: ReviewDesk, case_id: str, value: int) -> CaseResult:
+def proposed(desk: ReviewDesk, value: int) -> Proposal:
     session, _ = desk.opened()
-    table = load_bundle("dformer_hippocampus").label_table
+    bundle = load_bundle("dformer_hippocampus")
     labels = np.full(SHAPE, value, np.uint8)
-    files = OutputPaths.beside(session.folder.path / "x.nii.gz")
-    return CaseResult(case_id, Segmentation(labels, session.scan.geometry, table), files, (), 1.0)
+    used = UsedBundle(name=bundle.name, version=bundle.version, weights_sha256="0" * 64)
+    return Proposal(Segmentation(labels, session.scan.geometry, bundle.label_table), model=bundle.name, bundle=used)
 
 
 def test_a_fresh_segmentation_is_one_edit_names_its_model_and_can_be_undone(desk):
     session = desk.open_case("scan_2")
-    desk.take_proposal(segmented(desk, "scan_2", 2), bundle_name="dformer_hippocampus")
+    desk.take_proposal(proposed(desk, 2))
     assert (session.editor.labels == 2).all()
     assert session.editor.voxels_changed() == {}
     assert session.case.bundle.name == "dformer_hippocampus"
@@ -169,7 +170,7 @@ def test_a_model_of_other_labels_does_not_replace_what_was_drawn(desk):
     session = desk.open_case("scan_1")
     before = session.editor.labels.copy()
     with pytest.raises(ReviewError, match="same labels"):
-        desk.take_proposal(segmented(desk, "scan_1", 2), bundle_name="dformer_hippocampus")
+        desk.take_proposal(proposed(desk, 2))
     np.testing.assert_array_equal(session.editor.labels, before)
 
 

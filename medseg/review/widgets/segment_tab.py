@@ -1,6 +1,6 @@
 """Segmenting the open case with a bundle: plan, run in a thread of its own, watch, stop."""
 
-from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -8,14 +8,18 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QThread, Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
-from medseg.bundle import CaseResult, Forecast, find_bundles, load_bundle
+from medseg.bundle import Forecast, find_bundles, load_bundle
 from medseg.errors import MedsegError
 from medseg.review.desk import ReviewDesk
 from medseg.review.folder import folder_name
-from medseg.review.segmenting import SegmentationJob, StoppedError, Watcher, files_for
+from medseg.review.segmenting import Proposal, SegmentationJob, StoppedError, Watcher, files_for
+from medseg.review.server import ReviewServer, ServerJob
 from medseg.review.widgets.telling import Teller
 
 __all__ = ["SegmentTab"]
+
+HERE, ON_SERVER = "here", "on the server"
+SERVER_MARK: Final = " (on the server)"
 
 
 class _JobThread(QThread):
@@ -28,7 +32,7 @@ class _JobThread(QThread):
     failed = Signal(str)
     stopped = Signal()
 
-    def __init__(self, job: SegmentationJob, *, is_run: bool, parent: QObject | None = None) -> None:
+    def __init__(self, job: SegmentationJob | ServerJob, *, is_run: bool, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.job = job
         self._is_run = is_run
@@ -38,7 +42,7 @@ class _JobThread(QThread):
         try:
             if self._is_run:
                 self.done.emit(self.job.run(Watcher(windows=self.windows.emit, preview=self.preview.emit)))
-            else:
+            elif isinstance(self.job, SegmentationJob):
                 self.planned.emit(self.job.plan())
         except StoppedError:
             self.stopped.emit()
@@ -54,10 +58,8 @@ class SegmentTab(QWidget):
         self._desk, self._teller = desk, teller
         self._thread: _JobThread | None = None
         self._case_id = ""
+        self._listed_for: ReviewServer | None = None
         self.bundle = QComboBox()
-        self.bundle.addItems(
-            [name for name, folder in find_bundles().items() if load_bundle(folder).weights_path.is_file()]
-        )
         self.device = QComboBox()
         self.device.addItems(["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))])
         self.runtime = QComboBox()
@@ -98,8 +100,9 @@ class SegmentTab(QWidget):
 
     def refresh(self) -> None:
         """Show whether there is something to do."""
+        self._list_models()
         is_ready = self._desk.session is not None and not self.is_busy
-        self.plan_button.setEnabled(is_ready and self.bundle.count() > 0)
+        self.plan_button.setEnabled(is_ready and self.bundle.currentData() == HERE)
         self.run_button.setEnabled(is_ready and self.bundle.count() > 0)
         self.stop_button.setEnabled(self.is_busy)
 
@@ -107,28 +110,46 @@ class SegmentTab(QWidget):
         if self.is_busy:
             return
 
-        def act() -> None:
-            session, _ = self._desk.opened()
-            bundle = load_bundle(self.bundle.currentText())
-            case = files_for(bundle, session.case.files)
-            labels = session.folder.path / "proposals" / f"{folder_name(case.case_id)}_{bundle.name}.nii.gz"
-            self._start(self._job(bundle.name, case_labels=labels), is_run=is_run)
+        self._teller.told(lambda: self._start(self._job(), is_run=is_run))
 
-        self._teller.told(act)
-
-    def _job(self, name: str, *, case_labels: Path) -> SegmentationJob:
+    def _job(self) -> SegmentationJob | ServerJob:
+        """The chosen model on the open case, here or on the server that the case comes from."""
         session, _ = self._desk.opened()
+        self._case_id, name = session.case_id, self.bundle.currentText()
+        server = self._server()
+        if server is not None and self.bundle.currentData() == ON_SERVER:
+            return ServerJob(server, name.removesuffix(SERVER_MARK), session.case_id)
         bundle = load_bundle(name)
-        self._case_id = session.case_id
+        case = files_for(bundle, session.case.files)
+        labels = session.folder.path / "proposals" / f"{folder_name(case.case_id)}_{bundle.name}.nii.gz"
         return SegmentationJob(
             bundle,
-            files_for(bundle, session.case.files),
-            labels=case_labels,
+            case,
+            labels=labels,
             device=torch.device(self.device.currentText()),
             runtime=self.runtime.currentText(),
         )
 
-    def _start(self, job: SegmentationJob, *, is_run: bool) -> None:
+    def _server(self) -> ReviewServer | None:
+        origin = self._desk.worklist.origin if self._desk.worklist else None
+        return origin if isinstance(origin, ReviewServer) else None
+
+    def _list_models(self) -> None:
+        """The server's models before those of this computer; anew where the worklist comes from elsewhere."""
+        server = self._server()
+        if server is self._listed_for and self.bundle.count():
+            return
+        self._listed_for = server
+        self.bundle.clear()
+        if server is not None:
+            self._teller.told(
+                lambda: [self.bundle.addItem(f"{name}{SERVER_MARK}", ON_SERVER) for name in server.models()]
+            )
+        for name, folder in find_bundles().items():
+            if load_bundle(folder).weights_path.is_file():
+                self.bundle.addItem(name, HERE)
+
+    def _start(self, job: SegmentationJob | ServerJob, *, is_run: bool) -> None:
         thread = _JobThread(job, is_run=is_run, parent=self)
         thread.planned.connect(self._show_plan)
         thread.windows.connect(self._show_windows)
@@ -168,14 +189,13 @@ class SegmentTab(QWidget):
         if session is not None and layers is not None and session.case_id == self._case_id:
             layers.show_preview(axis, first, planes)
 
-    def _take(self, result: CaseResult) -> None:
+    def _take(self, proposal: Proposal) -> None:
         session = self._desk.session
         if session is None or session.case_id != self._case_id:
             self._teller.say(f"{self._case_id} was segmented; the result lies in its review folder")
             return
-        name = self.bundle.currentText()
-        if self._teller.told(lambda: self._desk.take_proposal(result, bundle_name=name)):
-            self._teller.say(f"{name}: done in {result.seconds:.1f} s; Ctrl+Z brings back what was there")
+        if self._teller.told(lambda: self._desk.take_proposal(proposal)):
+            self._teller.say(f"{proposal.model}: done in {proposal.seconds:.1f} s; Ctrl+Z brings back what was there")
 
     def _lay_out(self) -> None:
         form = QFormLayout()
