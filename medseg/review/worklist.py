@@ -13,6 +13,7 @@ from medseg.errors import CaseError
 from medseg.io import CaseFiles, FailedCase
 from medseg.labels import LabelTable
 from medseg.record import Journal, JournalEntry, UsedBundle
+from medseg.review.edits import NestedRegions
 from medseg.review.folder import ReviewFolder
 from medseg.review.states import CaseReview, CaseState, review_states
 
@@ -73,12 +74,14 @@ class Worklist:
         cases: those with a quality first, the worst of them first; then the rest by case id.
         failed: what was found and is no case that can be opened, and why.
         label_table: what the values of the segmentations mean, where the data set tells.
+        regions: which of them lie in one another, where the data set tells.
     """
 
     folder: ReviewFolder
     cases: tuple[WorklistCase, ...]
     failed: tuple[FailedCase, ...] = ()
     label_table: LabelTable | None = None
+    regions: NestedRegions | None = None
 
     @property
     def progress(self) -> Progress:

@@ -13,7 +13,6 @@ from medseg.errors import GeometryError, ReviewError
 from medseg.review import worklist_from_folder
 from medseg.review.desk import ReviewDesk
 from medseg.review.preferences import ReviewPreferences
-from medseg.segmentation import Segmentation
 
 SHAPE = (12, 14, 6)
 AFFINE = np.array([[0, 0.7, 0, 5], [0, 0, -0.7, 8], [-3.0, 0, 0, 1], [0, 0, 0, 1]])
@@ -142,16 +141,6 @@ def test_labels_on_another_grid_are_not_compared(desk, tmp_path):
     nib.save(nib.Nifti1Image(np.zeros(SHAPE, np.uint8), np.eye(4)), tmp_path / "elsewhere.nii.gz")
     with pytest.raises(GeometryError, match="same scan"):
         desk.compare_with(tmp_path / "elsewhere.nii.gz")
-
-
-def test_a_fresh_segmentation_is_one_edit_that_can_be_undone(desk):
-    session = desk.open_case("scan_1")
-    before = session.editor.labels.copy()
-    fresh = Segmentation(np.full(SHAPE, 2, np.uint8), session.scan.geometry, session.case.label_table)
-    desk.replace_labels(fresh, name="segment with a model")
-    assert (session.editor.labels == 2).all()
-    session.editor.undo()
-    np.testing.assert_array_equal(session.editor.labels, before)
 
 
 def test_without_an_open_case_every_panel_says_what_to_do(desk):
