@@ -13,8 +13,8 @@ from medseg.errors import CaseError
 from medseg.io import CaseFiles, ChannelSpec, FailedCase, resolve_cases
 from medseg.io.formats import image_suffix, name_without_suffix
 from medseg.io.naming import BRATS_WORDS, ChannelVocabulary
-from medseg.labels import LabelTable
 from medseg.record import Journal
+from medseg.review.edits import nested_regions
 from medseg.review.folder import ReviewFolder
 from medseg.review.segmentations import KnownSegmentation, find_labels, known_segmentation
 from medseg.review.states import CaseReview, review_states
@@ -58,7 +58,7 @@ def worklist_from_folder(
     resolved = resolve_cases([folder], channels=channels, passing_over=over)
     cases = [case for case in resolved if isinstance(case, CaseFiles)]
     failed = tuple(case for case in resolved if isinstance(case, FailedCase))
-    return _worklist(cases, {**found.of_case, **given}, place=place, failed=failed, label_table=None)
+    return _worklist(cases, {**found.of_case, **given}, place=place, failed=failed)
 
 
 def worklist_from_files(files: Sequence[Path], *, channels: Sequence[ChannelSpec] | None = None) -> Worklist:
@@ -112,13 +112,9 @@ def worklist_from_manifest(
             labels[case.case_id] = known_segmentation(case.label)
     if segmentations is not None:
         labels |= _given_labels(segmentations)
-    return _worklist(
-        cases,
-        labels,
-        place=review or ReviewFolder.of(data_root),
-        failed=tuple(failed),
-        label_table=manifest.label_table,
-    )
+    place = review or ReviewFolder.of(data_root)
+    worklist = _worklist(cases, labels, place=place, failed=tuple(failed))
+    return replace(worklist, label_table=manifest.label_table, regions=nested_regions(manifest.schema_of_labels))
 
 
 def _worklist(
@@ -127,7 +123,6 @@ def _worklist(
     *,
     place: ReviewFolder,
     failed: tuple[FailedCase, ...],
-    label_table: LabelTable | None,
 ) -> Worklist:
     reviews = review_states(Journal(place.journal).entries())
     listed = []
@@ -138,7 +133,7 @@ def _worklist(
             listed.append(WorklistCase(files, review))
         else:
             listed.append(WorklistCase(files, review, known.path, known.quality, known.bundle))
-    return Worklist(place, tuple(sorted(listed, key=_urgency)), failed, label_table)
+    return Worklist(place, tuple(sorted(listed, key=_urgency)), failed)
 
 
 def _urgency(case: WorklistCase) -> tuple[bool, float, tuple[tuple[int, int, str], ...]]:

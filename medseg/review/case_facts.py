@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from medseg.bundle import Bundle, find_bundles, load_bundle
 from medseg.errors import MedsegError
 from medseg.io import read_labels
-from medseg.review.edits import NestedRegions, nested_regions
+from medseg.review.edits import nested_regions
 from medseg.review.label_names import generic_table, label_table_of
 from medseg.review.opening import CaseToReview
 from medseg.review.session import ReviewSession
@@ -41,7 +41,7 @@ def to_review(case: WorklistCase, worklist: Worklist) -> CaseToReview:
         labels=case.segmentation,
         bundle=case.bundle,
         modality=bundle.channels[0].modality if bundle else "",
-        regions=_regions_of(bundle),
+        regions=worklist.regions if bundle is None else nested_regions(bundle.label_schema),
     )
 
 
@@ -64,7 +64,3 @@ def _bundle_of(case: WorklistCase) -> Bundle | None:
         return load_bundle(case.bundle.name)
     except MedsegError:
         return None
-
-
-def _regions_of(bundle: Bundle | None) -> NestedRegions | None:
-    return None if bundle is None else nested_regions(bundle.label_schema)

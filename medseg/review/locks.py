@@ -3,6 +3,9 @@
 In: the path of a lock and the reviewer's name. Out: a ``CaseLock`` that is renewed while the case is open and
 released after it, or a ``LockedError`` that says who has the case and since when.
 
+A session whose process was killed on this machine has lost its lock at once; one on another machine, which cannot be
+looked up, once it has been silent for ten minutes.
+
 The last beat is the time the file was last changed, and it is compared with a file changed just now in the same
 folder: both times come from the clock of that disk, whatever the clocks of the computers say.
 """
@@ -22,6 +25,7 @@ from pydantic import Field
 
 from medseg.atomic import atomic_write
 from medseg.errors import LockedError, MedsegError, OutputError
+from medseg.review.processes import ProcessMark
 from medseg.settings import Settings
 
 __all__ = ["STALE_AFTER_S", "CaseLock", "LockHolder", "holder_of"]
@@ -36,13 +40,18 @@ GUARD_WAIT_S = 30.0
 
 
 class LockHolder(Settings):
-    """Who holds a case: the reviewer, since when, and a mark of the process (its number and a random word)."""
+    """Who holds a case: the reviewer, since when, a mark of the session (a random word), and its process."""
 
     owner: str = Field(min_length=1)
     since_utc: datetime
     mark: str
+    process: ProcessMark | None = None
     silent_s: float = Field(default=0.0, exclude=True)
     """Seconds since its last beat; not written, but read from the file's time."""
+
+    def is_alive(self, *, stale_after_s: float) -> bool:
+        """Whether its session may still be at work: heard of lately, and not known to have ended."""
+        return self.silent_s <= stale_after_s and not (self.process is not None and self.process.has_ended)
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class CaseLock:
         """
         with _guarded(path):
             found = _read(path)
-            if found is not None and found.silent_s <= stale_after_s:
+            if found is not None and found.is_alive(stale_after_s=stale_after_s):
                 raise LockedError(_refusal(found, stale_after_s))
             return cls._taken(path, owner, found)
 
@@ -82,7 +91,7 @@ class CaseLock:
         """
         with _guarded(path):
             found = _read(path)
-            if found is not None and found.owner != owner and found.silent_s <= stale_after_s:
+            if found is not None and found.owner != owner and found.is_alive(stale_after_s=stale_after_s):
                 raise LockedError(_refusal(found, stale_after_s))
             return cls._taken(path, owner, found)
 
@@ -106,8 +115,9 @@ class CaseLock:
 
     @classmethod
     def _taken(cls, path: Path, owner: str, found: LockHolder | None) -> Self:
-        mark = f"{os.getpid()}-{secrets.token_hex(8)}"
-        holder = LockHolder(owner=owner, since_utc=datetime.now(UTC), mark=mark)
+        mark = secrets.token_hex(8)
+        process = ProcessMark.of_this_process()
+        holder = LockHolder(owner=owner, since_utc=datetime.now(UTC), mark=mark, process=process)
         with atomic_write(path, overwrite=found is not None) as temporary:
             temporary.write_text(holder.model_dump_json() + "\n", encoding="utf-8")
         return cls(path, holder, taken_from=found)
@@ -124,12 +134,12 @@ class CaseLock:
 
 
 def holder_of(path: Path, *, stale_after_s: float = STALE_AFTER_S) -> LockHolder | None:
-    """Who holds a case at this moment; None where nobody does, or the session has gone silent."""
+    """Who holds a case at this moment; None where nobody does, or its session has ended or gone silent."""
     if not path.exists():
         return None
     with _guarded(path):
         found = _read(path)
-    return found if found is not None and found.silent_s <= stale_after_s else None
+    return found if found is not None and found.is_alive(stale_after_s=stale_after_s) else None
 
 
 @contextmanager

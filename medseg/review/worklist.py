@@ -14,6 +14,7 @@ from medseg.errors import CaseError
 from medseg.io import CaseFiles, FailedCase
 from medseg.labels import LabelTable
 from medseg.record import Journal, JournalEntry, UsedBundle
+from medseg.review.edits import NestedRegions
 from medseg.review.folder import ReviewFolder
 from medseg.review.states import CaseReview, CaseState, review_states
 from medseg.review.versions import Version
@@ -94,6 +95,7 @@ class Worklist:
         failed: what was found and is no case that can be opened, and why.
         label_table: what the values of the segmentations mean, where the data set tells.
         origin: where the cases come from and go to, if that is not this disk.
+        regions: which of them lie in one another, where the data set tells.
     """
 
     folder: ReviewFolder
@@ -101,6 +103,7 @@ class Worklist:
     failed: tuple[FailedCase, ...] = ()
     label_table: LabelTable | None = None
     origin: CaseOrigin | None = None
+    regions: NestedRegions | None = None
 
     @property
     def progress(self) -> Progress:

@@ -1,5 +1,6 @@
 """One person a case: a lock is taken by one, refused to the others, and outlives no session that broke off."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -96,7 +97,7 @@ def test_a_lock_names_no_computer(path):
     lock = CaseLock.acquire(path, owner="reader 1")
     content = path.read_text()
     assert os.uname().nodename not in content
-    assert lock.holder.mark.startswith(f"{os.getpid()}-")
+    assert lock.holder.process.number == os.getpid()
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_in_one_line(tmp_path):
@@ -105,7 +106,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_in_one_line(tmp_path):
         CaseLock.acquire(tmp_path / "file" / "a.lock", owner="reader 1")
 
 
-def _race(path, name, start, results):
+def _race(path, name, start, end, results):
     start.wait()
     try:
         CaseLock.acquire(path, owner=name)
@@ -113,6 +114,7 @@ def _race(path, name, start, results):
         results.put(None)
     else:
         results.put(name)
+    end.wait()  # the lock of a process that has ended is free
 
 
 @pytest.mark.parametrize("is_stale", [False, True])
@@ -123,16 +125,17 @@ def test_of_processes_that_ask_at_once_exactly_one_gets_the_case(tmp_path, is_st
         if is_stale:
             CaseLock.acquire(path, owner="gone")
             silence(path, 1000)
-        start, results = context.Event(), context.Queue()
-        racers = [context.Process(target=_race, args=(path, f"reader {n}", start, results)) for n in range(4)]
+        start, end, results = context.Event(), context.Event(), context.Queue()
+        racers = [context.Process(target=_race, args=(path, f"reader {n}", start, end, results)) for n in range(4)]
         for racer in racers:
             racer.start()
         start.set()
         won = [results.get(timeout=60) for _ in racers]
-        for racer in racers:
-            racer.join()
         winners = [name for name in won if name]
         assert winners == [holder_of(path).owner]
+        end.set()
+        for racer in racers:
+            racer.join()
 
 
 def _hold(path, told):
@@ -141,14 +144,38 @@ def _hold(path, told):
     signal.pause()
 
 
-def test_the_lock_of_a_killed_session_is_taken_once_it_is_silent(path):
+@pytest.fixture
+def killed(path):
+    """The number of a process that took the lock and was killed."""
     told, tell = os.pipe()
     child = multiprocessing.get_context("fork").Process(target=_hold, args=(path, tell))
     child.start()
     assert os.read(told, 1) == b"!"
+    with pytest.raises(LockedError):
+        CaseLock.acquire(path, owner="reader 2")
     os.kill(child.pid, signal.SIGKILL)
     child.join()
+    return child.pid
+
+
+def test_the_lock_of_a_killed_session_is_free_at_once(path, killed):
+    assert holder_of(path) is None
+    assert CaseLock.acquire(path, owner="reader 2").taken_from.process.number == killed
+
+
+def test_the_lock_of_a_killed_session_on_another_machine_is_taken_once_it_is_silent(path, killed):
+    held = json.loads(path.read_text())
+    held["process"]["world"] = "0" * 16
+    path.write_text(json.dumps(held))
     with pytest.raises(LockedError):
         CaseLock.acquire(path, owner="reader 2")
     silence(path, 601)
-    assert CaseLock.acquire(path, owner="reader 2").taken_from.mark.startswith(f"{child.pid}-")
+    assert CaseLock.acquire(path, owner="reader 2").taken_from.process.number == killed
+
+
+def test_a_process_that_was_given_the_number_of_a_killed_one_does_not_hold_its_lock(path):
+    CaseLock.acquire(path, owner="reader 1")
+    held = json.loads(path.read_text())
+    held["process"]["began_s"] -= 3600
+    path.write_text(json.dumps(held))
+    assert holder_of(path) is None
