@@ -9,6 +9,7 @@ MONAI Label answers everybody, whatever web page sent them. This layer stands be
     a path without ..                  else 400
 """
 
+import asyncio
 import hmac
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -27,6 +28,10 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 JSON_LIMIT_BYTES = 1_000_000
 """Of a body in JSON: parameters, no images."""
+
+READ_AWAY_BYTES = 16_000_000
+READ_AWAY_S = 2.0
+"""Of a refused body, as much as is read, and as long as is waited for more of it."""
 
 OPEN_PATHS = ("/auth/", "/auth/token")
 """Where clients ask whether a token is needed, and exchange a password for it."""
@@ -65,6 +70,7 @@ class Guard:
             return  # no web sockets
         refusal = self._refusal(scope)
         if refusal is not None:
+            await _read_away(receive)
             await _answer(send, refusal)
             return
         has_begun = False
@@ -121,6 +127,18 @@ def _host_name(host: str) -> str:
 
 def _too_large(limit: int) -> _Refusal:
     return _Refusal(413, f"more than {limit} bytes were sent: send less.")
+
+
+async def _read_away(receive: Receive) -> None:
+    """Read what is being sent, up to a limit: clients listen to an answer only when they have said what they wanted."""
+    so_far, more = 0, True
+    while more and so_far < READ_AWAY_BYTES:
+        try:
+            message = await asyncio.wait_for(receive(), READ_AWAY_S)
+        except TimeoutError:
+            return
+        so_far += len(message.get("body", b""))
+        more = message["type"] == "http.request" and message.get("more_body", False)
 
 
 def _bounded(receive: Receive, limit: int) -> Receive:

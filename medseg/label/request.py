@@ -18,19 +18,20 @@ from medseg.settings import Settings
 __all__ = ["InferRequest", "device_called", "refuse_places"]
 
 PLACES = frozenset(
-    {
+    [
         "app",
         "app_dir",
         "bundle_path",
         "bundle_root",
         "conf",
+        "datastore",
+        "file",
         "image",
-        "image_path",
         "label",
         "path",
         "session",
         "studies",
-    }
+    ]
 )
 """Keys by which MONAI Label would read, or run, what lies somewhere else."""
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, HTTPException, Query
+from fastapi import APIRouter, Form, HTTPException, Query, UploadFile
 from fastapi.background import BackgroundTasks
 from fastapi.responses import FileResponse
 from monailabel.endpoints import datastore as stock
@@ -17,6 +17,7 @@ from medseg.io.dicom.series import is_dicom_folder
 from medseg.io.formats import image_suffix, is_hidden
 from medseg.io.naming import is_label_name
 from medseg.label.application import LabelApp
+from medseg.label.datastore import check_name
 from medseg.label.endpoints.infer import SESSION_ID
 
 __all__ = ["router"]
@@ -57,6 +58,22 @@ def dataset(limit_cases: Annotated[int | None, Query(ge=1)] = None) -> Any:
     if not app_instance().datastore().datalist():
         raise HTTPException(404, "no label has been accepted yet: there is nothing to download.")
     return stock.download_dataset(limit_cases)
+
+
+@router.put("/session/")
+def new_session(
+    background_tasks: BackgroundTasks,
+    files: list[UploadFile],
+    uncompress: bool = False,
+    expiry: Annotated[int, Query(ge=0)] = 0,
+) -> Any:
+    """A session with one file, or the slices of one series; archives are not unpacked."""
+    names = [file.filename or "" for file in files]
+    if uncompress or not all(names):
+        raise HTTPException(400, "send the files themselves, each with its name: archives are not unpacked.")
+    for name in names:
+        check_name(name, what="the file name")
+    return stock_session.create_session(background_tasks, False, expiry, files)
 
 
 @router.get("/session/{session_id}")

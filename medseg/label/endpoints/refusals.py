@@ -42,6 +42,7 @@ def add_refusals(app: FastAPI) -> None:
     app.add_exception_handler(MedsegError, ours)
     app.add_exception_handler(MONAILabelException, theirs)
     app.add_exception_handler(json.JSONDecodeError, no_json)
+    app.add_exception_handler(RecursionError, no_json)  # thousands of brackets
     app.add_exception_handler(FileNotFoundError, missing)
     app.add_exception_handler(Exception, unexpected)
 

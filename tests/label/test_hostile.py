@@ -1,0 +1,228 @@
+"""Two hundred requests that mean no good: no file outside is read or written, nothing crashes, each is told why."""
+
+import http.client
+import io
+import json
+import socket
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+from medseg.monai_label_client.transport import form
+
+OUTSIDE = (
+    "../outside",
+    "../outside.nii.gz",
+    "..",
+    "/etc/passwd",
+    "....//outside",
+    "labels/../../outside",
+    "a/b",
+    "a\\b",
+)
+ODD_NAMES = (*OUTSIDE, "", "x" * 500, "\x00", "%00", "~root", "-rf", ".hidden", "datastore_v2", "case_0\n", "名前")
+PLACES = ("image", "label", "file", "path", "bundle_path", "bundle_root", "app_dir", "studies", "session", "conf")
+WRONG_JSON = ("{", "[]", "1", '"text"', "nul", "{'a': 1}", '{"a": }', "[" * 5000)
+SECRET = "outside the studies"
+
+
+@pytest.fixture(scope="module")
+def secret(label_server):
+    """A file beside the studies that no answer may hold."""
+    path = label_server.studies.parent / "secret.txt"
+    path.write_text(SECRET)
+    return path
+
+
+@pytest.fixture
+def send(label_server):
+    """A function that sends one request as it is, and returns status and body."""
+    place = urlsplit(label_server.url)
+
+    def request(method, path, body=b"", headers=()):
+        connection = http.client.HTTPConnection(place.hostname, place.port, timeout=60)
+        connection.putrequest(method, path, skip_host="Host" in dict(headers), skip_accept_encoding=True)
+        for name, value in {"Content-Length": str(len(body)), **dict(headers)}.items():
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return answer.status, content
+
+    return request
+
+
+def _form(fields, files=None):
+    body, kind = form(fields, files or {})
+    return body, {"Content-Type": kind}
+
+
+def _requests(secret, scan):
+    """Method, path, body, headers of every request that must be refused."""
+    for name in ODD_NAMES:
+        told = quote(name, safe="")
+        yield "POST", f"/infer/tiny?image={told}", *_form({"params": "{}"})
+        yield "POST", f"/infer/{told or '%20'}?image=case_0", *_form({"params": "{}"})
+        yield "GET", f"/datastore/label?label={told}&tag=final", b"", {}
+        yield (
+            "PUT",
+            f"/datastore/label?image=case_0&tag={told or '%20'}",
+            *_form({}, {"label": ("l.nii.gz", b"no image")}),
+        )
+        yield "GET", f"/datastore/image?image={told}", b"", {}
+        yield "DELETE", f"/datastore/image?id={told}", b"", {}
+        yield "DELETE", f"/datastore/label?id=case_0&tag={told}", b"", {}
+        yield "POST", f"/train/{told or '%20'}", b"{}", {"Content-Type": "application/json"}
+    for name in OUTSIDE:
+        yield "PUT", f"/datastore/?image={quote(name, safe='')}", *_form({}, {"file": ("s.nii.gz", scan)})
+        yield "GET", f"/session/{quote(name, safe='')}", b"", {}
+        yield "GET", f"/ohif/{quote(name)}/../../../secret.txt", b"", {}
+    for key in PLACES:
+        params = json.dumps({key: str(secret)})
+        yield "POST", "/infer/tiny?image=case_0", *_form({"params": params})
+        for path in ("/train/tiny", "/scoring/active_learning", "/batch/infer/tiny", "/activelearning/random"):
+            yield "POST", path, params.encode(), {"Content-Type": "application/json"}
+    for text in WRONG_JSON:
+        yield "POST", "/infer/tiny?image=case_0", *_form({"params": text})
+        yield "POST", "/train/tiny", text.encode(), {"Content-Type": "application/json"}
+        yield "PUT", "/datastore/image/info?image=case_0", *_form({"info": text})
+    for suffix in (".json", ".py", ".pkl", "", ".nii.gz/../../x.py"):
+        yield "PUT", "/datastore/?image=datastore_v2", *_form({}, {"file": (f"x{suffix}", b"{}")})
+        yield "POST", "/infer/tiny", *_form({"params": "{}"}, {"file": (f"x{suffix}", b"{}")})
+    yield from _single_requests(scan)
+
+
+def _single_requests(scan):
+    as_json = {"Content-Type": "application/json"}
+    huge = {"Content-Length": "9000000000", "Content-Type": "multipart/form-data"}
+    return [
+        ("PUT", "/datastore/?image=new", *_form({}, {"file": ("x.nii.gz", b"no image at all")})),
+        ("PUT", "/datastore/?image=case_0", *_form({}, {"file": ("x.nii.gz", scan)})),
+        ("PUT", "/model/tiny", *_form({}, {"file": ("m.pt", b"weights")})),
+        ("DELETE", "/model/tiny", b"", {}),
+        ("POST", "/reload", b"", {}),
+        ("POST", "/infer/wsi/tiny?image=/etc/passwd", b"{}", as_json),
+        ("POST", "/infer/tiny?image=case_0&output=dicom_seg", *_form({"params": "{}"})),
+        ("POST", "/infer/tiny?image=case_0&output=everything", *_form({"params": "{}"})),
+        ("POST", "/infer/tiny?image=case_0&session_id=../..", *_form({"params": "{}"})),
+        ("POST", "/infer/tiny", *_form({"params": "{}"})),
+        ("POST", "/scoring/unknown", b"{}", as_json),
+        ("POST", "/activelearning/unknown", b"{}", as_json),
+        ("POST", "/batch/infer/unknown", b"{}", as_json),
+        ("POST", "/train/", b"{}", as_json),
+        ("POST", "/medseg/versions/tiny/promote?version=99", b"", {}),
+        ("POST", "/medseg/versions/tiny/promote?version=-1", b"", {}),
+        ("POST", "/medseg/versions/unknown/rollback", b"", {}),
+        ("POST", "/medseg/versions/tiny/rollback", b"", {}),
+        ("GET", "/proxy/dicom/studies", b"", {}),
+        ("GET", "/proxy/dicom/wado/../../system", b"", {}),
+        ("GET", "/../../etc/passwd", b"", {}),
+        ("GET", "/%2e%2e/%2e%2e/etc/passwd", b"", {}),
+        ("GET", "/static/../app.py", b"", {}),
+        ("GET", "/info/", b"", {"Host": "evil.example"}),
+        ("GET", "/info/", b"", {"Origin": "http://evil.example"}),
+        ("POST", "/infer/tiny?image=case_0", *_from_elsewhere(_form({"params": "{}"}))),
+        ("POST", "/train/tiny", b'{"a": "' + b"x" * 2_000_000 + b'"}', as_json),
+        ("POST", "/infer/tiny?image=case_0", b"", huge),
+    ]
+
+
+def _from_elsewhere(request):
+    body, headers = request
+    return body, {**headers, "Origin": "null"}
+
+
+def _state(label_server):
+    """Every file beside and below the studies, but what is noted of images, with its size."""
+    return {
+        path: path.stat().st_size
+        for path in sorted(label_server.studies.parent.rglob("*"))
+        if path.is_file() and "work" not in path.parts and path.suffix not in (".json", ".log") and path.name != ".lock"
+    }
+
+
+def test_none_of_two_hundred_hostile_requests_reads_writes_or_breaks_anything(label_server, secret, send):
+    before = _state(label_server)
+    scan = (label_server.studies / "case_0.nii.gz").read_bytes()
+    hostile = list(_requests(secret, scan))
+    assert len(hostile) >= 200
+    wrong = []
+    for method, path, body, headers in hostile:
+        status, content = send(method, path, body, headers)
+        if path.startswith("/ohif/") and status == 200:  # the viewer's own page
+            assert b"OHIF" in content
+            continue
+        is_clear = 400 <= status < 500 and bool(json.loads(content)["detail"])
+        if not is_clear or SECRET.encode() in content or b"root:" in content:
+            wrong.append((method, path[:80], status, content[:120]))
+    assert wrong == []
+    assert _state(label_server) == before
+    assert label_server.process.poll() is None
+    assert label_server.client.info().models
+
+
+def test_an_upload_cannot_become_the_notes_of_the_data_store(label_server, send):
+    notes = json.dumps({"name": "x", "description": "x", "images_dir": "/", "labels_dir": "/", "objects": {}}).encode()
+    body, headers = _form({}, {"file": ("datastore_v2.json", notes)})
+    status, _ = send("PUT", "/datastore/?image=datastore_v2", body, headers)
+    assert status == 422
+    assert label_server.client.info().n_images >= 6
+
+
+def test_an_archive_is_not_unpacked(label_server, send, secret):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        entry = tarfile.TarInfo("../../../unpacked.txt")
+        entry.size = 3
+        archive.addfile(entry, io.BytesIO(b"out"))
+    body, headers = _form({}, {"files": ("x.tar", packed.getvalue())})
+    status, _ = send("PUT", "/session/?uncompress=true", body, headers)
+    assert status == 400
+    assert not list(label_server.work_folder.parent.rglob("unpacked.txt"))
+
+
+def test_a_body_without_a_told_length_is_cut_off_at_the_limit(label_server):
+    place = urlsplit(label_server.url)
+    head = (
+        f"POST /train/tiny HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Type: application/json\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n"
+    )
+    chunk = b"186A0\r\n" + b"x" * 100_000 + b"\r\n"
+    with socket.create_connection((place.hostname, place.port), timeout=60) as connection:
+        connection.sendall(head.encode())
+        try:
+            for _ in range(200):  # 20 MB where one is the limit
+                connection.sendall(chunk)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        else:
+            connection.sendall(b"0\r\n\r\n")
+        try:
+            answer = connection.recv(64)
+        except ConnectionResetError:
+            answer = b""
+    assert answer in (b"",) or answer.split()[1] in (b"400", b"413")
+    assert label_server.client.info().models
+
+
+def test_more_segmentations_at_once_than_can_wait_are_sent_away_and_the_others_done(label_server, send):
+    path = "/infer/tiny?image=case_0&output=json"
+    body, headers = _form({"params": "{}"})
+    with ThreadPoolExecutor(24) as many:
+        ends = list(
+            many.map(lambda _: send("POST", "/infer/tiny?image=case_0&output=json", body, headers)[0], range(24))
+        )
+    assert set(ends) <= {200, 429}
+    assert ends.count(200) >= 4
+    assert ends.count(429) >= 1
+    assert send("POST", path, body, headers)[0] == 200
+
+
+def test_pages_of_other_servers_get_no_permission(send):
+    status, _ = send(
+        "OPTIONS", "/info/", b"", {"Origin": "http://evil.example", "Access-Control-Request-Method": "GET"}
+    )
+    assert status == 403
