@@ -1,4 +1,4 @@
-"""What a widget listens to, so that all of it can be let go when the widget goes."""
+"""What a widget listens to, so that all of it can be let go when the widget is hidden or gone."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ class Listening:
             self._connections.append((event, tell))
 
     def stop(self) -> None:
-        """Disconnect everything; a widget whose window is closed is otherwise called on."""
+        """Disconnect everything; a widget that is gone would otherwise be called on."""
         for event, callback in self._connections:
             event.disconnect(callback)
         self._connections.clear()

@@ -5,13 +5,12 @@ every edit, and a line with the cross-hair's coordinates in the patient. A click
 so all others; zoom and position belong to each view alone.
 """
 
-from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtGui import QCloseEvent, QResizeEvent, QShowEvent
+from qtpy.QtGui import QHideEvent, QResizeEvent, QShowEvent
 from qtpy.QtWidgets import QBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from medseg.review.display import PLANES
@@ -50,9 +49,9 @@ class OrthogonalViews(QWidget):
         self.coordinates.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._row = QBoxLayout(QBoxLayout.Direction.TopToBottom)
         self._row.setSpacing(2)
-        for name, view in self.views.items():
-            view.pointed.connect(partial(self._point_at, name))
-            view.turned.connect(partial(self._turn, name))
+        for view in self.views.values():
+            view.pointed.connect(self._point_at)
+            view.turned.connect(self._turn)
             self._row.addWidget(view, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(2, 2, 2, 2)
@@ -60,12 +59,6 @@ class OrthogonalViews(QWidget):
         layout.addWidget(self.coordinates)
         self._redraw = QTimer(self, singleShot=True, interval=REDRAW_AFTER_MS)
         self._redraw.timeout.connect(self.draw)
-        layers = viewer.layers.events
-        self._whole.to(layers.inserted, layers.removed, layers.reordered, tell=self._listen_to_layers)
-        self._whole.to(viewer.dims.events.point, viewer.dims.events.range, tell=self._show_point)
-        self.destroyed.connect(self._whole.stop)
-        self.destroyed.connect(self._layers.stop)
-        self._listen_to_layers()
 
     def draw(self) -> None:
         """Draw all three planes anew, now."""
@@ -76,22 +69,27 @@ class OrthogonalViews(QWidget):
         self._redraw.setInterval(round(max(REDRAW_AFTER_MS, SHARE_LEFT * took_ms)))
 
     def showEvent(self, event: QShowEvent | None) -> None:
-        """What was missed while hidden is drawn."""
+        """Listen to the viewer for as long as there is something to see; what was missed is drawn."""
         super().showEvent(event)
+        layers, dims = self._viewer.layers.events, self._viewer.dims.events
+        self._whole.stop()
+        self._whole.to(layers.inserted, layers.removed, layers.reordered, tell=self._listen_to_layers)
+        self._whole.to(dims.point, dims.range, tell=self._show_point)
+        self._listen_to_layers()
         self.draw()
+
+    def hideEvent(self, event: QHideEvent | None) -> None:
+        """Let the viewer go: it may outlive this widget."""
+        super().hideEvent(event)
+        self._redraw.stop()
+        self._whole.stop()
+        self._layers.stop()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Side by side where there is width, else one above the other."""
         super().resizeEvent(event)
         is_wide = self.width() > self.height()
         self._row.setDirection(QBoxLayout.Direction.LeftToRight if is_wide else QBoxLayout.Direction.TopToBottom)
-
-    def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Let the viewer go."""
-        self._redraw.stop()
-        self._whole.stop()
-        self._layers.stop()
-        super().closeEvent(event)
 
     @property
     def _grid(self) -> ViewGrid | None:
@@ -108,13 +106,11 @@ class OrthogonalViews(QWidget):
         self._ask_redraw()
 
     def _ask_redraw(self) -> None:
-        if self.isVisible() and not self._redraw.isActive():
+        if not self._redraw.isActive():
             self._redraw.start()
 
     def _show_point(self) -> None:
         """Move the cross-hairs; a plane is drawn only where its slice is another than before."""
-        if not self.isVisible():
-            return
         grid = self._grid
         point = patient_point(self._viewer)
         self.coordinates.setText(NO_SCAN if point is None else coordinates_text(point))

@@ -30,11 +30,11 @@ NOTCH: Final = 120
 class PlaneView(QWidget):
     """Draws one plane; what it shows and what a click means is told by its owner."""
 
-    pointed = Signal(float, float)
-    """Column and row of the picture, in pixels from its top left corner."""
+    pointed = Signal(str, float, float)
+    """The plane's name; column and row of the picture, in pixels from its top left corner."""
 
-    turned = Signal(int)
-    """Slices to go on, towards the head, the back or the left."""
+    turned = Signal(str, int)
+    """The plane's name; slices to go on, towards the head, the back or the left."""
 
     def __init__(self, plane: Plane, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -112,7 +112,7 @@ class PlaneView(QWidget):
             slices = int(self._notches / NOTCH)
             self._notches -= slices * NOTCH
             if slices:
-                self.turned.emit(slices)
+                self.turned.emit(self.plane.name, slices)
         event.accept()
 
     def _follow(self, event: QMouseEvent | None, *, is_start: bool) -> None:
@@ -123,7 +123,9 @@ class PlaneView(QWidget):
             box = self._box()
             rows, columns = self._size()
             self.pointed.emit(
-                (place.x() - box.left()) / box.width() * columns, (place.y() - box.top()) / box.height() * rows
+                self.plane.name,
+                (place.x() - box.left()) / box.width() * columns,
+                (place.y() - box.top()) / box.height() * rows,
             )
         elif event.buttons() and not is_start and self._grabbed is not None:
             self._shift += place - self._grabbed
