@@ -40,10 +40,10 @@ class _JobThread(QThread):
     def run(self) -> None:
         """What Qt calls in the new thread."""
         try:
+            if isinstance(self.job, SegmentationJob):  # what a run will take is said before it begins
+                self.planned.emit(self.job.plan())
             if self._is_run:
                 self.done.emit(self.job.run(Watcher(windows=self.windows.emit, preview=self.preview.emit)))
-            elif isinstance(self.job, SegmentationJob):
-                self.planned.emit(self.job.plan())
         except StoppedError:
             self.stopped.emit()
         except MedsegError as error:
