@@ -5,7 +5,6 @@ hash tells whether two processes see the same list of processes, which two conta
 """
 
 import hashlib
-import os
 import uuid
 from pathlib import Path
 from typing import Final
@@ -55,7 +54,7 @@ class ProcessMark(Settings):
 def _world() -> str:
     """Equal for two processes that see each other, and after the next start of the machine another one."""
     try:
-        seen = f"{BOOT.read_text().strip()} {os.readlink(NAMESPACE)}"
+        seen = f"{BOOT.read_text().strip()} {NAMESPACE.readlink()}"
     except OSError:  # no Linux: the network card's number, which is drawn anew for each process where there is none
         seen = str(uuid.getnode())
     return hashlib.sha256(seen.encode()).hexdigest()[:16]
