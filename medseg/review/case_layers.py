@@ -101,11 +101,16 @@ class CaseLayers:
         viewer.dims.order = PLANES[0].order
         return layers
 
+    @property
+    def all(self) -> tuple[Image | Labels, ...]:
+        """Every layer of the case."""
+        return (*self.images, self.opened, self.labels, *self.maps.values())
+
     def close(self) -> None:
         """Take the layers out of the viewer; the editor stays as it is."""
         self.labels.events.paint.disconnect(self._on_paint)
         self.labels.events.labels_update.disconnect(self._settle)
-        for layer in (*self.images, self.opened, self.labels, *self.maps.values()):
+        for layer in self.all:
             if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
 
@@ -156,7 +161,7 @@ class CaseLayers:
     def show_difference(self, *, is_shown: bool) -> None:
         """What was edited since the case was opened: green where coloured, red where cleared, yellow where changed."""
         if not is_shown:
-            self._drop_map("difference")
+            self.hide_map("difference")
             return
         layer = Labels(
             self.grid.shown(difference_of(self.editor.opened, self.editor.labels)),
@@ -209,20 +214,17 @@ class CaseLayers:
 
     def hide_map(self, name: str) -> None:
         """Take a map or another segmentation away."""
-        self._drop_map(name)
+        layer = self.maps.pop(name, None)
+        if layer is not None and layer in self.viewer.layers:
+            self.viewer.layers.remove(layer)
 
     def _put_map(self, name: str, layer: Image | Labels) -> None:
-        self._drop_map(name)
+        self.hide_map(name)
         self.maps[name] = layer
         active = self.viewer.layers.selection.active
         self.viewer.add_layer(layer)
         self.viewer.layers.move(self.viewer.layers.index(self.labels), len(self.viewer.layers))
         self.viewer.layers.selection.active = active  # what a person edits stays what they edit
-
-    def _drop_map(self, name: str) -> None:
-        layer = self.maps.pop(name, None)
-        if layer is not None and layer in self.viewer.layers:
-            self.viewer.layers.remove(layer)
 
     def _on_paint(self, event: Any) -> None:
         """Hand a stroke to the editor: at once where it was dragged, else when it is on the layer.

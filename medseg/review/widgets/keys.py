@@ -1,16 +1,16 @@
 """Keys of a review, and the card that lists them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Final
 
-from napari.layers import Labels
+from napari.layers import Layer
 from napari.viewer import Viewer
 
 from medseg.atomic import atomic_write
 
-__all__ = ["KEYS", "bind_keys", "key_card_html", "write_key_card"]
+__all__ = ["KEYS", "bind_keys", "free_keys", "key_card_html", "write_key_card"]
 
 KEYS: Final[Mapping[str, tuple[str, str]]] = {
     "accept": ("A", "accept the case, or the chosen structure"),
@@ -30,20 +30,25 @@ KEYS: Final[Mapping[str, tuple[str, str]]] = {
 """What each key does: the name of the action, the key as napari writes it, and the sentence on the card."""
 
 
-def bind_keys(viewer: Viewer, actions: Mapping[str, Callable[[], object]], *, layer: Labels | None = None) -> None:
+def bind_keys(viewer: Viewer, actions: Mapping[str, Callable[[], object]], *, layers: Sequence[Layer] = ()) -> None:
     """Let the keys do their actions in a viewer.
 
-    napari's own keys of a labels layer come before the viewer's, so they are bound on the layer too.
+    napari's own keys of a layer, such as 1 to 7, come before the viewer's, so they are bound on the layers too.
 
     Args:
         viewer: the viewer.
         actions: what to do, by the names of ``KEYS``.
-        layer: the layer that is edited.
+        layers: of the open case.
     """
     for name, act in actions.items():
-        key = KEYS[name][0]
-        for place in (viewer,) if layer is None else (viewer, layer):
-            place.bind_key(key, lambda _place, act=act: act(), overwrite=True)
+        for place in (viewer, *layers):
+            place.bind_key(KEYS[name][0], lambda _place, act=act: act(), overwrite=True)
+
+
+def free_keys(viewer: Viewer) -> None:
+    """Give the keys back to the viewer."""
+    for key, _ in KEYS.values():
+        viewer.bind_key(key, None)
 
 
 def key_card_html() -> str:

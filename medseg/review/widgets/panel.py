@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Final
 
 from napari.viewer import Viewer
-from qtpy.QtCore import QTimer
-from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtGui import QCloseEvent, QShowEvent
+from qtpy.QtWidgets import QFileDialog, QLabel, QMainWindow, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
 from medseg.review import tool_named
 from medseg.review.desk import ReviewDesk
@@ -14,7 +14,8 @@ from medseg.review.orientation import Anatomy
 from medseg.review.preferences import review_preferences
 from medseg.review.widgets.decide_tab import DecideTab
 from medseg.review.widgets.edit_tab import EditTab
-from medseg.review.widgets.keys import bind_keys, write_key_card
+from medseg.review.widgets.keys import bind_keys, free_keys, write_key_card
+from medseg.review.widgets.leaving import somebody_is_there
 from medseg.review.widgets.orthogonal_views import OrthogonalViews
 from medseg.review.widgets.segment_tab import SegmentTab
 from medseg.review.widgets.telling import Teller
@@ -23,6 +24,7 @@ from medseg.review.widgets.worklist_tab import WorklistTab
 
 __all__ = ["ReviewPanel"]
 
+TITLE: Final = "Review panel"
 TABS: Final = ("Worklist", "Segment", "Edit", "See", "Decide")
 ERROR_STYLE: Final = "color: #ff6b6b; font-weight: bold;"
 MS: Final = 1000
@@ -49,6 +51,8 @@ class ReviewPanel(QWidget):
         self.planes: OrthogonalViews | None = None
         self._anatomy = Anatomy(napari_viewer)
         self._bound_layer: object = None
+        self._window: QMainWindow | None = None
+        self._is_over = False
         self._lay_out()
         self.see.planes_wanted.connect(self.show_planes)
         self.desk.listen(self._bind)
@@ -78,12 +82,60 @@ class ReviewPanel(QWidget):
         self.edit.use(tool_named(key))
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Save, and give the case free, before the panel goes."""
+        """Save, and give the case free, before the panel goes; or stay, where the person would rather."""
+        if self._is_over:
+            return
+        if not self._left() and event is not None:
+            event.ignore()
+            return
+        self._is_over = True
         self._timer.stop()
-        self.segment.wait()
-        self.teller.told(self.desk.close_case)
         self._anatomy.stop()
-        super().closeEvent(event)
+        free_keys(self.viewer)
+        if self._window is not None:
+            self._window.removeEventFilter(self)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Watch the window that the panel is docked in: Qt tells its parts nothing of its closing."""
+        super().showEvent(event)
+        if self._window is None:
+            self._window = _main_window(self)
+            if self._window is not None:
+                self._window.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Close the case before the window closes; keep the window where the person would rather stay."""
+        if watched is self._window and event is not None and event.type() == QEvent.Type.Close and not self._left():
+            event.ignore()
+            return True
+        return False
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Hear of the dock's own button, which takes the panel out of the window without closing it."""
+        super().changeEvent(event)
+        is_out = event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None
+        if is_out and self._window is not None and not self._is_over:
+            if somebody_is_there():
+                QTimer.singleShot(0, self._undocked)
+            else:
+                self.close()
+
+    def _undocked(self) -> None:
+        if self.parent() is None and not self.close():
+            self.viewer.window.add_dock_widget(self, name=TITLE, area="right")
+            self.show()
+
+    def _left(self) -> bool:
+        """Whether the case is closed, or none was open."""
+        left = [False]
+
+        def act() -> None:
+            left[0] = self.worklist.leave_case()
+
+        if not self.teller.told(act) or not left[0]:
+            return False
+        self.segment.wait()
+        return True
 
     def _bind(self) -> None:
         layer = self.desk.layers.labels if self.desk.layers is not None else None
@@ -106,7 +158,8 @@ class ReviewPanel(QWidget):
             "redo": self.edit.redo,
             **{f"label_{row + 1}": lambda row=row: self.edit.labels.choose_row(row) for row in range(9)},
         }
-        bind_keys(self.viewer, actions, layer=layer)
+        layers = self.desk.layers.all if self.desk.layers is not None else ()
+        bind_keys(self.viewer, actions, layers=layers)
 
     def _say(self, text: str, is_error: bool) -> None:
         self.line.setStyleSheet(ERROR_STYLE if is_error else "")
@@ -127,3 +180,11 @@ class ReviewPanel(QWidget):
         layout.addWidget(self.line)
         layout.addWidget(self.saved)
         layout.addWidget(card)
+
+
+def _main_window(widget: QWidget) -> QMainWindow | None:
+    """The window that a widget lies in, its dock floating or not."""
+    above = widget.parentWidget()
+    while above is not None and not isinstance(above, QMainWindow):
+        above = above.parentWidget()
+    return above

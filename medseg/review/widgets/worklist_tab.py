@@ -1,6 +1,5 @@
 """The list of cases: filters, progress, and which one to open."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from medseg.review import CASE_STATES, Worklist, WorklistCase, worklist_from_folder
 from medseg.review.desk import ReviewDesk
+from medseg.review.widgets.leaving import ask_before_leaving
 from medseg.review.widgets.telling import Teller
 
 __all__ = ["WorklistTab"]
@@ -68,11 +68,18 @@ class WorklistTab(QWidget):
 
     def open_folder(self, folder: Path) -> None:
         """Make a worklist of a folder of scans."""
-        self._teller.told(lambda: self._desk.show_worklist(worklist_from_folder(folder)))
+
+        def act() -> None:
+            worklist = worklist_from_folder(folder)
+            if self.leave_case():
+                self._desk.show_worklist(worklist)
+
+        self._teller.told(act)
 
     def open_case(self, case_id: str) -> None:
-        """Open one case of the list."""
-        self._teller.told(lambda: self._opened(lambda: self._desk.open_case(case_id)))
+        """Open one case of the list; nothing where it is the one that is open."""
+        if self._desk.session is None or self._desk.session.case_id != case_id:
+            self._teller.told(lambda: self._change_to(case_id))
 
     def open_next(self) -> None:
         """Open the next case that nobody has decided on."""
@@ -82,9 +89,21 @@ class WorklistTab(QWidget):
             if case is None:
                 self._teller.say("Every case is decided.")
             else:
-                self._opened(lambda: self._desk.open_case(case.case_id))
+                self._change_to(case.case_id)
 
         self._teller.told(act)
+
+    def leave_case(self) -> bool:
+        """Close the open case, its edits kept or discarded as the person wants; False where they would rather stay.
+
+        Raises:
+            OutputError: its edits cannot be saved; it stays open.
+        """
+        answer = ask_before_leaving(self._desk, self)
+        if answer == "stay":
+            return False
+        self._desk.close_case(keep_edits=answer == "keep")
+        return True
 
     def refresh(self) -> None:
         """Show the list as it is now."""
@@ -100,10 +119,9 @@ class WorklistTab(QWidget):
         self.next_button.setEnabled(worklist is not None)
         self._refresh_flags(worklist)
 
-    def _opened(self, act: Callable[[], object]) -> None:
-        act()
-        for note in self._desk.session.notes if self._desk.session else ():
-            self._teller.say(note)
+    def _change_to(self, case_id: str) -> None:
+        if self.leave_case():
+            self._teller.say(" ".join(self._desk.open_case(case_id).notes))
 
     def _shown(self, worklist: Worklist) -> tuple[WorklistCase, ...]:
         state, flag = self.state.currentData(), self.flag.currentData()
