@@ -5,7 +5,7 @@ shows heads upright and never mirrored, a letter at each edge of the canvas, and
 patient. The cross-hair is the viewer's own point (``dims.point``); every view of a scan shares it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from medseg.review.display import OPPOSITE, TOWARDS
 from medseg.review.layers import LayerSource, source_of
 
-__all__ = ["Anatomy", "camera_orientation", "coordinates_text", "edge_letters", "patient_point", "reference_layer"]
+__all__ = [
+    "Anatomy",
+    "camera_orientation",
+    "coordinates_text",
+    "edge_letters",
+    "patient_point",
+    "point_on_click",
+    "reference_layer",
+]
 
 DIRECTIONS: Final = {"S": (0.0, 0.0, 1.0), "P": (0.0, -1.0, 0.0), "L": (-1.0, 0.0, 0.0)}
 """The screen's axes in the patient's (right, front, up)."""
@@ -73,6 +81,19 @@ def coordinates_text(point_mm: Sequence[float]) -> str:
     rounded = [round(float(value), 1) for value in point_mm]
     parts = [f"{pair[int(value < 0)]} {abs(value):.1f}" for value, pair in zip(rounded, letters, strict=True)]
     return "  ".join(parts) + " mm"
+
+
+def point_on_click(viewer: Any, event: Any) -> Iterator[None]:
+    """A mouse callback of napari: a click on the canvas, no drag, puts the cross-hair there; brushes are left alone."""
+    active = viewer.layers.selection.active
+    is_moving = active is None or str(active.mode) == "pan_zoom"
+    was_dragged = False
+    yield
+    while event.type == "mouse_move":
+        was_dragged = True
+        yield
+    if is_moving and not was_dragged and viewer.dims.ndisplay == 2 and len(event.position) == viewer.dims.ndim:
+        viewer.dims.set_point(range(viewer.dims.ndim), event.position)
 
 
 class Anatomy:

@@ -1,4 +1,5 @@
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -98,6 +99,26 @@ def test_a_point_is_told_by_its_sides(point, text):
     from medseg.review.orientation import coordinates_text
 
     assert coordinates_text(point) == text
+
+
+@pytest.mark.parametrize(
+    ("mode", "moves", "expected"), [("pan_zoom", 0, (0, 5, 6)), ("pan_zoom", 2, (0, 0, 0)), ("paint", 0, (0, 0, 0))]
+)
+def test_a_click_on_the_canvas_moves_the_cross_hair_and_a_drag_or_a_stroke_does_not(shown, mode, moves, expected):
+    from medseg.review.orientation import point_on_click
+
+    viewer, _ = shown
+    viewer.dims.set_point(range(3), (0, 0, 0))
+    viewer.layers[0].mode = mode
+    event = SimpleNamespace(type="mouse_press", position=(0, 5, 6))
+    gesture = point_on_click(viewer, event)
+    next(gesture)
+    for _ in range(moves):
+        event.type = "mouse_move"
+        next(gesture)
+    event.type = "mouse_release"
+    assert list(gesture) == []
+    assert viewer.dims.point == expected
 
 
 def test_layers_that_medseg_did_not_make_get_no_letters():

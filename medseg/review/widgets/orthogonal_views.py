@@ -14,7 +14,7 @@ from qtpy.QtGui import QHideEvent, QResizeEvent, QShowEvent
 from qtpy.QtWidgets import QBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from medseg.review.display import PLANES
-from medseg.review.orientation import coordinates_text, patient_point, reference_layer
+from medseg.review.orientation import coordinates_text, patient_point, point_on_click, reference_layer
 from medseg.review.slices import ViewGrid, draw_plane
 from medseg.review.widgets.listening import Listening
 from medseg.review.widgets.plane_view import PlaneView
@@ -75,12 +75,16 @@ class OrthogonalViews(QWidget):
         self._whole.stop()
         self._whole.to(layers.inserted, layers.removed, layers.reordered, tell=self._listen_to_layers)
         self._whole.to(dims.point, dims.range, tell=self._show_point)
+        if point_on_click not in self._viewer.mouse_drag_callbacks:
+            self._viewer.mouse_drag_callbacks.append(point_on_click)
         self._listen_to_layers()
         self.draw()
 
     def hideEvent(self, event: QHideEvent | None) -> None:
         """Let the viewer go: it may outlive this widget."""
         super().hideEvent(event)
+        if point_on_click in self._viewer.mouse_drag_callbacks:
+            self._viewer.mouse_drag_callbacks.remove(point_on_click)
         self._redraw.stop()
         self._whole.stop()
         self._layers.stop()

@@ -12,6 +12,7 @@ from medseg.review import tool_named
 from medseg.review.desk import ReviewDesk
 from medseg.review.orientation import Anatomy
 from medseg.review.preferences import review_preferences
+from medseg.review.widgets.area_plot import AreaPlot
 from medseg.review.widgets.decide_tab import DecideTab
 from medseg.review.widgets.edit_tab import EditTab
 from medseg.review.widgets.keys import bind_keys, free_keys, write_key_card
@@ -49,12 +50,14 @@ class ReviewPanel(QWidget):
         self.saved = QLabel()
         self.tabs = QTabWidget()
         self.planes: OrthogonalViews | None = None
+        self.areas: AreaPlot | None = None
         self._anatomy = Anatomy(napari_viewer)
         self._bound_layer: object = None
         self._window: QMainWindow | None = None
         self._is_over = False
         self._lay_out()
         self.see.planes_wanted.connect(self.show_planes)
+        self.see.areas_wanted.connect(self.show_areas)
         self.desk.listen(self._bind)
         self._bind()
         self._timer = QTimer(self)
@@ -76,6 +79,12 @@ class ReviewPanel(QWidget):
         if self.planes is None:
             self.planes = OrthogonalViews(self.viewer)
             self.viewer.window.add_dock_widget(self.planes, name="three planes", area="bottom")
+
+    def show_areas(self) -> None:
+        """Open the curve of areas, slice by slice, beside the canvas."""
+        if self.areas is None:
+            self.areas = AreaPlot(self.viewer)
+            self.viewer.window.add_dock_widget(self.areas, name="area of each slice", area="bottom")
 
     def use_tool(self, key: str) -> None:
         """Use a tool by its name, with the numbers of the edit tab."""

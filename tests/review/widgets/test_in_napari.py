@@ -52,3 +52,10 @@ def test_the_preferences_page_holds_what_a_person_set(viewer):
     page.reviewer, page.overlay_opacity = "A. Reader", 0.25
     assert review_preferences().reviewer == "A. Reader"
     assert review_preferences().overlay_opacity == 0.25
+
+
+@pytest.mark.parametrize("name", ["Orthogonal views", "Area by slice"])
+def test_each_widget_opens_from_the_plugin_menu(viewer, qtbot, name):
+    viewer.open_sample("medseg", "head")
+    dock, widget = viewer.window.add_plugin_dock_widget("medseg", name)
+    qtbot.waitUntil(lambda: dock.isVisible() and widget.isVisible(), timeout=5000)

@@ -153,3 +153,13 @@ def test_views_that_were_closed_let_the_viewer_go(head, views, qtbot):
     head.layers[1].paint((3, 10, 10), 2)
     qtbot.wait(100)
     assert (colors(views.views["axial"]) == drawn).all()
+
+
+def test_clicks_on_the_canvas_are_followed_only_while_the_views_are_seen(head, views):
+    from medseg.review.orientation import point_on_click
+
+    assert head.mouse_drag_callbacks.count(point_on_click) == 1
+    views.hide()
+    assert point_on_click not in head.mouse_drag_callbacks
+    views.show()
+    assert head.mouse_drag_callbacks.count(point_on_click) == 1
