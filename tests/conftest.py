@@ -15,6 +15,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medseg.cli.main import run
+
 REQUIRE = "MEDSEG_REQUIRE_DATA"
 """Set by continuous integration where real scans are at hand: a test that lacks them is then a failure, no skip."""
 
@@ -163,3 +165,30 @@ def publisher() -> Iterator[Publisher]:
         yield state
         listening.shutdown()
         thread.join()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of the command ended."""
+
+    exit_code: int
+    out: str
+    err: str
+
+    @property
+    def error_lines(self) -> list[str]:
+        """The lines on stderr that begin with ``error:``."""
+        return [line for line in self.err.splitlines() if line.startswith("error:")]
+
+
+@pytest.fixture
+def medseg_command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """The ``medseg`` command in this process: called with its words, returns how it ended."""
+
+    def call(*words: object) -> Outcome:
+        with pytest.raises(SystemExit) as ended:
+            run([str(word) for word in words])
+        captured = capsys.readouterr()
+        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
+
+    return call

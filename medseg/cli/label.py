@@ -1,13 +1,19 @@
 """``medseg label``: the MONAI Label server for 3D Slicer, OHIF and napari, and the versions of its models."""
 
+from __future__ import annotations
+
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.console import messages, working
+from medseg.cli.console import messages, print_json, working
 from medseg.cli.context import options_of
+
+if TYPE_CHECKING:
+    from medseg.label.versions import WeightsVersions
 
 __all__ = ["label_app"]
 
@@ -58,13 +64,75 @@ def serve(
         messages.print(f"models: {', '.join(one.name for one in chosen) or 'none'}", markup=False)
         messages.print(f"work folder: {plan.work_folder}", markup=False)
         messages.print(f"listening at http://{host}:{port} when ready; OHIF at /ohif/", markup=False)
-    from dataclasses import replace
-
     plan = replace(plan, bundles=tuple(one.folder for one in chosen))
     prepare_process(plan)
     from medseg.label.server import run
 
     run(plan)
+
+
+WorkFolder = Annotated[
+    Path | None, typer.Option(help="The server's work folder; by default that of --studies.", show_default=False)
+]
+Studies = Annotated[str | None, typer.Option(help="The studies that the server was started with.", show_default=False)]
+Model = Annotated[str, typer.Argument(metavar="BUNDLE", help="Name or folder of the model.")]
+
+
+@label_app.command()
+def versions(ctx: typer.Context, bundle: Model, studies: Studies = None, work_folder: WorkFolder = None) -> None:
+    """List the versions of a model's weights that trainings have made, and which one is in use."""
+    _show(ctx, _versions(bundle, studies, work_folder))
+
+
+@label_app.command()
+def promote(
+    ctx: typer.Context,
+    bundle: Model,
+    version: Annotated[int, typer.Argument(min=0, help="Number of the version; 0 is the model as it came.")],
+    studies: Studies = None,
+    work_folder: WorkFolder = None,
+) -> None:
+    """Use a version from now on; a server that runs does so with the next scan."""
+    found = _versions(bundle, studies, work_folder)
+    found.promote(version)
+    _show(ctx, found)
+
+
+@label_app.command()
+def rollback(ctx: typer.Context, bundle: Model, studies: Studies = None, work_folder: WorkFolder = None) -> None:
+    """Go back to the version that was in use before."""
+    found = _versions(bundle, studies, work_folder)
+    found.rollback()
+    _show(ctx, found)
+
+
+def _versions(bundle: str, studies: str | None, work_folder: Path | None) -> WeightsVersions:
+    from medseg.bundle import load_bundle
+    from medseg.errors import SettingsError
+    from medseg.label.launch import is_url, work_folder_for
+    from medseg.label.versions import WeightsVersions
+
+    if work_folder is None and studies is None:
+        raise SettingsError("which server's versions? Give --studies as when it was started, or its --work-folder.")
+    if work_folder is None:
+        work_folder = work_folder_for(str(studies) if is_url(str(studies)) else str(_folder(str(studies))))
+    loaded = load_bundle(bundle)
+    return WeightsVersions(work_folder / "versions" / loaded.name, own_weights=loaded.weights_path)
+
+
+def _show(ctx: typer.Context, found: WeightsVersions) -> None:
+    current, versions = found.current, found.all()
+    if options_of(ctx).json:
+        print_json({"current": current, "versions": [one.model_dump() for one in versions]})
+        return
+    messages.print(f"{'*' if current == 0 else ' '} 0  as it came", markup=False)
+    for one in versions:
+        measured = one.measured
+        messages.print(
+            f"{'*' if one.number == current else ' '} {one.number}  {one.created_utc}  {measured.n_train} cases, "
+            f"validation Dice {measured.mean_before:.4f} before, {measured.mean_after:.4f} after",
+            markup=False,
+        )
 
 
 def _folder(studies: str) -> Path:

@@ -20,6 +20,7 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 from monailabel.utils.async_tasks.task import AsyncTask
+from monailabel.utils.async_tasks.utils import background_tasks
 
 from medseg import __version__
 from medseg.bundle import load_bundle
@@ -126,7 +127,8 @@ class LabelApp(MONAILabelApp):
 
     def start_scoring(self, model: str) -> None:
         """Score what has no score, in a process of its own, unless that is under way."""
-        AsyncTask.run("scoring", request={"method": SCORING}, params={"model": model})
+        if not any(task["status"] == "SUBMITTED" for task in background_tasks.get("scoring", [])):
+            AsyncTask.run("scoring", request={"method": SCORING}, params={"model": model})
 
     def init_batch_infer(self) -> BatchInferTask:
         """Inference of many images."""

@@ -172,6 +172,7 @@ class PacsDatastore(DICOMWebDatastore):
         self._modalities = tuple(modalities)
         self._tables = tuple(tables)
         self._listed: tuple[float, list[str]] = (-LIST_AGAIN_AFTER_S, [])
+        self._segmented: tuple[float, list[str]] = (-LIST_AGAIN_AFTER_S, [])
         super().__init__(client=client, search_filter={}, cache_path=str(cache))
 
     def list_images(self) -> list[str]:
@@ -185,6 +186,18 @@ class PacsDatastore(DICOMWebDatastore):
             ]
             series = sorted(set(map(str, found)))
             self._listed = (time.monotonic(), series)
+        return series
+
+    def get_labeled_images(
+        self,
+        label_tag: str | None = None,  # noqa: ARG002  MONAI Label's signature
+        labels: list[str] | None = None,  # noqa: ARG002
+    ) -> list[str]:
+        """The series that a segmentation in the PACS refers to; MONAI Label would remember an answer for two hours."""
+        asked, series = self._segmented
+        if time.monotonic() - asked > LIST_AGAIN_AFTER_S:
+            series = sorted(set(DICOMWebDatastore.get_labeled_images.__wrapped__(self)))
+            self._segmented = (time.monotonic(), series)
         return series
 
     def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
@@ -230,7 +243,9 @@ class PacsDatastore(DICOMWebDatastore):
             present = set(read_labels(_image_file(label_filename)).unique().int().tolist()) - {0}
             given = {int(one["idx"]): str(one["name"]) for one in label_info.get("label_info") or [] if "idx" in one}
             label_info = {**label_info, "label_info": coded_segments(sorted(present), given, self._tables)}
-        return str(super().save_label(image_id, label_filename, label_tag, label_info, label_id))
+        kept = str(super().save_label(image_id, label_filename, label_tag, label_info, label_id))
+        self._segmented = (-LIST_AGAIN_AFTER_S, [])
+        return kept
 
     def accepted(self) -> list[tuple[str, Path, Path]]:
         """Each series with a segmentation in the PACS: UID, slices, label."""

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from monailabel.endpoints import activelearning, batch_infer, datastore, info, logs, model, scoring, session, train
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.main import Main
-from monailabel.utils.async_tasks.utils import stop_background_task
+from monailabel.utils.async_tasks.utils import background_executors, stop_background_task
 
 from medseg import __version__
 from medseg.label.endpoints import OWN_ROUTERS, add_refusals
@@ -72,5 +72,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001  FastA
     instance.on_init_complete()
     logger.info("ready: %d models", len(instance.bundles))
     yield
-    for method in ("train", "scoring", "batch_infer"):  # a training is gone on with when it is started again
-        stop_background_task(method)
+    for method, executor in background_executors.items():
+        executor.shutdown(wait=False, cancel_futures=True)  # else the next in the queue would begin
+        stop_background_task(method)  # a training is gone on with when it is started again

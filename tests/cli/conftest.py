@@ -1,8 +1,6 @@
 """What the tests of the command line share: a bundle that runs in a moment, and the command itself."""
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,6 @@ import yaml
 from monai.networks.nets import UNet
 
 from medseg.bundle import find_bundles
-from medseg.cli.main import run
 from medseg.training.checkpoint import write_weights
 
 TINY_NETWORK = {
@@ -38,30 +35,3 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         network = UNet(**{key: value for key, value in TINY_NETWORK.items() if key != "_target_"})
     write_weights(network.state_dict(), folder / "models" / "model.safetensors")
     return folder
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a call of the command ended."""
-
-    exit_code: int
-    out: str
-    err: str
-
-    @property
-    def error_lines(self) -> list[str]:
-        """The lines on stderr that begin with ``error:``."""
-        return [line for line in self.err.splitlines() if line.startswith("error:")]
-
-
-@pytest.fixture
-def medseg_command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """The ``medseg`` command in this process: called with its words, returns how it ended."""
-
-    def call(*words: object) -> Outcome:
-        with pytest.raises(SystemExit) as ended:
-            run([str(word) for word in words])
-        captured = capsys.readouterr()
-        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
-
-    return call

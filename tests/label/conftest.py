@@ -45,15 +45,16 @@ class Server:
     """A server that runs: its address, its folders, its process."""
 
     url: str
-    studies: Path
+    studies: Path | str
     work_folder: Path
     bundles: dict[str, Path]
     process: subprocess.Popen[bytes]
+    token: str | None = None
 
     @property
     def client(self) -> MonaiLabelClient:
         """A client of ours."""
-        return MonaiLabelClient(self.url, timeout_s=60)
+        return MonaiLabelClient(self.url, token=self.token, timeout_s=60)
 
 
 def _network(in_channels: int, out_channels: int) -> dict[str, object]:
@@ -123,6 +124,12 @@ def start_label_server():
     return started
 
 
+@pytest.fixture(scope="session")
+def free_local_port():
+    """``free_port``."""
+    return free_port
+
+
 def free_port() -> int:
     """A port that nobody listens at now."""
     with socket.socket() as found:
@@ -131,16 +138,17 @@ def free_port() -> int:
 
 
 def start(
-    *words: object, studies: Path, work_folder: Path, bundles: dict[str, Path], token: str | None = None
+    *words: object, studies: Path | str, work_folder: Path, bundles: dict[str, Path], token: str | None = None
 ) -> Server:
     """Start ``medseg label serve`` and wait until it answers."""
     port = free_port()
     command = [sys.executable, "-m", "medseg", "label", "serve", *map(str, bundles.values()), *map(str, words)]
     command += ["--studies", str(studies), "--work-folder", str(work_folder), "--port", str(port)]
     environment = {**os.environ, **({"MEDSEG_LABEL_TOKEN": token} if token else {})}
+    work_folder.parent.mkdir(exist_ok=True)
     log = (work_folder.parent / f"{work_folder.name}_{port}.log").open("wb")
     process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    server = Server(f"http://127.0.0.1:{port}", studies, work_folder, bundles, process)
+    server = Server(f"http://127.0.0.1:{port}", studies, work_folder, bundles, process, token)
     client = MonaiLabelClient(server.url, token=token, timeout_s=10)
     for _ in range(START_S * 2):
         try:

@@ -10,8 +10,10 @@ from medseg.bundle import sha256_of
 from medseg.errors import ServerError
 from medseg.label.scores import ScoreStore
 from medseg.label.versions import WeightsVersions
+from medseg.monai_label_client import MonaiLabelClient
 
 PATIENCE_S = 240
+TOKEN = "a-token-of-enough-letters"
 
 
 def wait_for(status, *ends):
@@ -32,7 +34,8 @@ def server(label_server_installed, label_bundles, tmp_path_factory, write_blocks
     studies = folder / "studies"
     for number in range(6):
         write_blocks(studies / f"case_{number}.nii.gz", seed=number, labels=folder / "labels" / f"case_{number}.nii.gz")
-    yield from start_label_server(studies=studies, work_folder=folder / "work", bundles=label_bundles)
+    work_folder = folder / "work"
+    yield from start_label_server(studies=studies, work_folder=work_folder, bundles=label_bundles, token=TOKEN)
 
 
 @pytest.fixture
@@ -52,6 +55,14 @@ def _accept(server, client, *numbers):
         client.save_label(name, server.studies.parent / "labels" / f"{name}.nii.gz", tag="final")
 
 
+def test_only_those_who_know_the_token_are_answered(server):
+    for token in (None, "another-token-of-letters"):
+        with pytest.raises(ServerError, match="401"):
+            MonaiLabelClient(server.url, token=token).info()
+    stranger = MonaiLabelClient(server.url)
+    assert stranger.request("GET", "/auth/")["enabled"]
+
+
 def test_scores_are_computed_aside_and_the_least_certain_image_is_chosen(server, client, versions):
     first = client.next_sample("entropy", {"model": "tiny"})
     assert first.info["note"] == "no scores yet: any image"
@@ -68,7 +79,9 @@ def test_scores_are_computed_aside_and_the_least_certain_image_is_chosen(server,
     assert client.next_sample("first").image_id == "case_0"
 
 
-def test_training_ends_in_a_promoted_version_that_segments_and_can_be_taken_back(server, client, versions, tmp_path):
+def test_training_ends_in_a_promoted_version_that_segments_and_can_be_taken_back(
+    server, client, versions, tmp_path, medseg_command
+):
     with pytest.raises(ServerError, match="learning_rate"):
         client.train_start("tiny", {"learning_rate": -1})
     assert client.train_status() is None
@@ -84,7 +97,10 @@ def test_training_ends_in_a_promoted_version_that_segments_and_can_be_taken_back
     assert after["weights_sha256"] == versions.all()[0].sha256 != before["weights_sha256"]
     assert client.info().raw["train_stats"]["tiny"]["current"] == 1
     assert client.next_sample("entropy", {"model": "tiny"}).info["note"] == "no scores yet: any image"  # stale ones
-    assert client.request("POST", "/medseg/versions/tiny/rollback")["current"] == 0
+    work = ["--work-folder", server.work_folder]
+    assert "* 1" in medseg_command("label", "versions", server.bundles["tiny"], *work).err
+    assert medseg_command("label", "rollback", server.bundles["tiny"], *work).exit_code == 0
+    assert versions.current == 0
     assert client.infer("tiny", "case_5", folder=tmp_path).params["weights_sha256"] == before["weights_sha256"]
     client.request("POST", "/medseg/versions/tiny/promote", query={"version": "1"})
     assert versions.current == 1

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Body, HTTPException
 from monailabel.endpoints import activelearning, batch_infer, scoring, train
 from monailabel.interfaces.tasks.batch_infer import BatchInferImageType
 from monailabel.interfaces.utils.app import app_instance
+from monailabel.utils.async_tasks.utils import background_tasks
 
 from medseg.label.application import LabelApp
 from medseg.label.request import refuse_places
@@ -38,17 +39,24 @@ def all_at_once() -> Any:
 
 @router.post("/train/{model}")
 def start_training(model: str, params: Params = None, enqueue: bool = False) -> Any:
-    return train.run_model(model, _checked("train", "model", model, params), False, enqueue)
+    asked = _checked("train", "model", model, params)
+    if not enqueue:
+        _refuse_second("train")
+    return train.run_model(model, asked, False, enqueue)
 
 
 @router.post("/scoring/{method}")
 def start_scoring(method: str, params: Params = None) -> Any:
-    return scoring.run_method(method, _checked("scoring", "method", method, params), False)
+    asked = _checked("scoring", "method", method, params)
+    _refuse_second("scoring")
+    return scoring.run_method(method, asked, False)
 
 
 @router.post("/batch/infer/{model}")
 def start_batch(model: str, images: BatchInferImageType = BatchInferImageType.IMAGES_ALL, params: Params = None) -> Any:
-    return batch_infer.run(model, images, _checked("batch", "model", model, params), False)
+    asked = _checked("batch", "model", model, params)
+    _refuse_second("batch_infer")
+    return batch_infer.run(model, images, asked, False)
 
 
 def _checked(kind: str, what: str, name: str, params: Any) -> dict[str, Any]:
@@ -63,3 +71,9 @@ def _checked(kind: str, what: str, name: str, params: Any) -> dict[str, Any]:
     if check is not None:
         check(asked)
     return asked
+
+
+def _refuse_second(method: str) -> None:
+    """One at a time; MONAI Label looks for processes only, and there is none yet in the moment after a start."""
+    if any(task["status"] in ("SUBMITTED", "RUNNING") for task in background_tasks.get(method, [])):
+        raise HTTPException(429, "one is under way already: wait for it, or stop it.")

@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
+import httpx
 import monailabel.endpoints
 from fastapi import APIRouter, Form, HTTPException, Request
-from fastapi.responses import FileResponse
-from monailabel.endpoints.proxy import proxy_dicom
+from fastapi.responses import FileResponse, Response
 
 from medseg import __version__
 from medseg.label.launch import ServerPlan
@@ -16,6 +16,8 @@ from medseg.label.launch import ServerPlan
 __all__ = ["router"]
 
 OHIF = Path(monailabel.endpoints.__file__).parent / "static" / "ohif"
+
+PACS_TIMEOUT_S = 60.0
 
 DICOMWEB = re.compile(r"(wado/|qido/|stow/)?(studies|series|instances|bulkdata)(/[A-Za-z0-9.,_-]+)*/?")
 """What DICOMweb addresses look like; a PACS has others, by which it is configured."""
@@ -41,15 +43,28 @@ def ohif(path: str) -> FileResponse:
 
 @router.get("/proxy/dicom/{path:path}")
 @router.post("/proxy/dicom/{path:path}")
-async def proxy(request: Request, path: str) -> Any:
+async def proxy(request: Request, path: str) -> Response:
+    """What the PACS answers; MONAI Label's own proxy drops the question and mislabels packed answers."""
     if not _plan(request).is_pacs:
         raise HTTPException(404, "these studies are files: there is no PACS behind this server.")
     if not DICOMWEB.fullmatch(path) or ".." in path:
         raise HTTPException(400, "an address of DICOMweb was expected: studies, series or instances.")
     kind, _, rest = path.partition("/")
-    return await (
-        proxy_dicom(request, kind, rest) if kind in ("wado", "qido", "stow") else proxy_dicom(request, "", path)
-    )
+    address = f"{_plan(request).studies.rstrip('/')}/{rest if kind in ('wado', 'qido', 'stow') else path}"
+    passed_on = {name: request.headers[name] for name in ("accept", "content-type") if name in request.headers}
+    try:
+        async with httpx.AsyncClient(timeout=PACS_TIMEOUT_S) as pacs:
+            answer = await pacs.request(
+                request.method,
+                address,
+                params=request.query_params,
+                headers={**passed_on, "accept-encoding": "identity"},
+                content=await request.body(),
+            )
+    except httpx.HTTPError as error:
+        raise HTTPException(502, f"the PACS cannot be reached ({type(error).__name__}).") from error
+    kind_of_answer = {name: answer.headers[name] for name in ("content-type",) if name in answer.headers}
+    return Response(answer.content, status_code=answer.status_code, headers=kind_of_answer)
 
 
 @router.get("/auth/")
