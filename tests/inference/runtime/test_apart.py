@@ -13,15 +13,15 @@ from monai.networks.nets import UNet
 from medseg.errors import RunError
 from medseg.inference import WindowRuntime
 from medseg.inference.runtime import apart, openvino
-from medseg.inference.runtime.apart import NotCompiledError, started_worker
-from medseg.inference.runtime.openvino_worker import COMPILE, CONVERT, Order
+from medseg.inference.runtime.apart import NotCompiledError, compiled_apart
+from medseg.inference.runtime.openvino_worker import Order
 
 pytest.importorskip("openvino")
 
-ORDER = Order(program="", model="none.xml", window="", answer="", folder="", precision="float32", n_threads=1)
+ORDER = Order(model="none.xml", window="", answer="", folder="", precision="float32", n_threads=1)
 WINDOWS = SlidingWindowInferer(roi_size=(16, 16, 16))
 
-CRASHES = "import os, signal, sys; sys.stdin.readline(); os.kill(os.getpid(), signal.SIGSEGV)"
+CRASHES = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
 HANGS = "import time; time.sleep(600)"
 
 
@@ -106,18 +106,21 @@ def test_an_end_from_outside_is_not_remembered(runtime, worker_is, tmp_path):
 
 
 def test_the_worker_says_in_one_line_what_it_cannot_do(tmp_path):
-    with started_worker(COMPILE, tmp_path) as worker:
-        worker.begin(ORDER, limit_s=60)
-        with pytest.raises(NotCompiledError, match=r"^\w+: .*none\.xml") as found:
-            worker.finish()
+    with (
+        pytest.raises(NotCompiledError, match=r"^\w+: .*none\.xml") as found,
+        compiled_apart(ORDER, folder=tmp_path, limit_s=60),
+    ):
+        pass
     assert found.value.is_lasting
     assert "\n" not in str(found.value)
 
 
-def test_a_worker_whose_order_never_comes_ends(tmp_path):
-    with started_worker(CONVERT, tmp_path) as worker:
-        pass
-    assert worker._process.returncode is not None
+def test_a_failure_here_ends_the_worker(tmp_path, worker_is):
+    worker_is(HANGS)
+    began = time.monotonic()
+    with pytest.raises(ZeroDivisionError), compiled_apart(ORDER, folder=tmp_path, limit_s=60):
+        raise ZeroDivisionError
+    assert time.monotonic() - began < 30
 
 
 def test_the_worker_imports_nothing_of_this_package():

@@ -58,7 +58,7 @@ def test_a_converted_network_is_kept_for_the_next_time(network, image, tmp_path,
     first.network_for(WINDOWS, image.shape[1:], n_windows=8)
     assert sorted(path.suffix for path in tmp_path.glob("unet*")) == [".bin", ".json", ".xml"]
     monkeypatch.setattr(torch.export, "export", None)  # would fail
-    monkeypatch.setattr(openvino, "started_worker", None)  # would fail
+    monkeypatch.setattr(openvino, "compiled_apart", None)  # would fail
     loaded = []
     monkeypatch.setattr(openvino, "_computing", lambda request: loaded.append(request.get_compiled_model()))
     monkeypatch.setattr(choose, "prove", None)  # would fail

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from medseg.inference.runtime.openvino_worker import separate_heads
+from medseg.inference.runtime.separate_heads import separate_heads
 from medseg.networks.blocks.self_attention import SelfAttention
 
 openvino = pytest.importorskip("openvino")
@@ -30,7 +30,7 @@ def test_attention_gives_the_numbers_of_torch(batch, heads, tokens, n_changed, p
     attention = SelfAttention(8 * heads, heads=heads, head_dim=8).eval()
     x = torch.randn(batch, tokens, 8 * heads)
     model = converted(attention, x)
-    assert separate_heads(model) == n_changed
+    assert separate_heads(openvino, model) == n_changed
     with torch.no_grad():
         expected = attention(x)
     assert torch.allclose(computed(model, x, precision=precision), expected, atol=tolerance)
@@ -41,7 +41,7 @@ def test_attention_with_a_mask_is_left_as_it_is():
     attention = SelfAttention(32, heads=4, head_dim=8).eval()
     x, mask = torch.randn(1, 4, 32), torch.randn(1, 4, 4, 4)
     model = converted(attention, x, mask)
-    assert separate_heads(model) == 0
+    assert separate_heads(openvino, model) == 0
     with torch.no_grad():
         expected = attention(x, mask)
     assert torch.allclose(computed(model, x, mask, precision="f32"), expected, atol=1e-5)
