@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QHeaderView,
+    QInputDialog,
     QLineEdit,
     QProgressBar,
     QPushButton,
@@ -20,7 +21,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from medseg.review import CASE_STATES, Worklist, WorklistCase, worklist_from_folder
+from medseg.monai_label_client import MonaiLabelClient
+from medseg.review import CASE_STATES, ReviewServer, Worklist, WorklistCase, worklist_from_folder
 from medseg.review.desk import ReviewDesk
 from medseg.review.widgets.leaving import ask_before_leaving
 from medseg.review.widgets.telling import Teller
@@ -46,6 +48,8 @@ class WorklistTab(QWidget):
         self._desk, self._teller = desk, teller
         self.folder_button = QPushButton("Open folder…")
         self.folder_button.clicked.connect(self._choose_folder)
+        self.server_button = QPushButton("Open server…")
+        self.server_button.clicked.connect(self._choose_server)
         self.next_button = QPushButton("Next unreviewed (N)")
         self.next_button.clicked.connect(self.open_next)
         self.text = QLineEdit()
@@ -75,6 +79,11 @@ class WorklistTab(QWidget):
                 self._desk.show_worklist(worklist)
 
         self._teller.told(act)
+
+    def open_server(self, url: str, folder: Path, *, token: str | None = None) -> None:
+        """Make a worklist of the images of a MONAI Label server, which are kept in a folder here."""
+        server = ReviewServer(MonaiLabelClient(url, token=token), folder)
+        self._teller.told(lambda: self._desk.show_worklist(server.worklist()))
 
     def open_case(self, case_id: str) -> None:
         """Open one case of the list; nothing where it is the one that is open."""
@@ -168,12 +177,22 @@ class WorklistTab(QWidget):
         if chosen:
             self.open_folder(Path(chosen))
 
+    def _choose_server(self) -> None:
+        url, is_given = QInputDialog.getText(self, "MONAI Label server", "address", text="http://127.0.0.1:8000")
+        if not is_given or not url.strip():
+            return
+        token, _ = QInputDialog.getText(self, "MONAI Label server", "token, if it asks for one")
+        chosen = QFileDialog.getExistingDirectory(self, "A folder to keep its scans and the review in")
+        if chosen:
+            self._teller.told(lambda: self.open_server(url.strip(), Path(chosen), token=token or None))
+
     def _lay_out(self) -> None:
         filters = QHBoxLayout()
         for widget in (self.text, self.state, self.flag):
             filters.addWidget(widget)
         buttons = QHBoxLayout()
         buttons.addWidget(self.folder_button)
+        buttons.addWidget(self.server_button)
         buttons.addWidget(self.next_button)
         layout = QVBoxLayout(self)
         layout.addLayout(buttons)
