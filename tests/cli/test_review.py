@@ -59,4 +59,6 @@ def test_the_command_opens_a_window_on_the_folder(display, tmp_path: Path, write
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, env=dict(os.environ), check=False
     )
     assert "['image', 'as opened', 'labels']" in ran.stdout, ran.stderr
+    assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "review" / "journal.jsonl").is_file()
+    assert not list((tmp_path / "review" / "locks").glob("*.lock"))
