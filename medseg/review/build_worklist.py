@@ -128,12 +128,19 @@ def _worklist(
     listed = []
     for files in cases:
         review = reviews.get(files.case_id) or CaseReview(files.case_id)
-        known = labels.get(files.case_id) or labels.get(IMAGE_WORD.sub("", files.case_id))
+        known = labels.get(files.case_id) or labels.get(IMAGE_WORD.sub("", files.case_id)) or _beside(files, labels)
         if known is None:
             listed.append(WorklistCase(files, review))
         else:
             listed.append(WorklistCase(files, review, known.path, known.quality, known.bundle))
     return Worklist(place, tuple(sorted(listed, key=_urgency)), failed)
+
+
+def _beside(files: CaseFiles, labels: Mapping[str, KnownSegmentation]) -> KnownSegmentation | None:
+    """The labels called like the scan and in its folder, after which a case of one scan alone is named."""
+    scan = files.channels[0].path
+    known = labels.get(name_without_suffix(scan))
+    return known if known is not None and known.path.parent == scan.parent else None
 
 
 def _urgency(case: WorklistCase) -> tuple[bool, float, tuple[tuple[int, int, str], ...]]:

@@ -45,6 +45,7 @@ def found(worklist):
         (["a.nii.gz", "b.nii.gz"], ["a_seg.nii.gz"], {"a": "a_seg.nii.gz", "b": None}),
         (["a.nrrd", "b.nii.gz"], ["labels/a.nii.gz"], {"a": "a.nii.gz", "b": None}),
         (["imagesTr/a.nii.gz"], ["labelsTr/a.nii.gz"], {"a": "a.nii.gz"}),
+        (["one/scan.nii.gz"], ["one/scan_seg.nii.gz"], {"one": "scan_seg.nii.gz"}),
         (["x/image.nii.gz", "y/image.nii.gz"], ["x/seg.nii.gz"], {"x": "seg.nii.gz", "y": None}),
         (["x_image.nii.gz"], ["x_label.nii.gz"], {"x_image": "x_label.nii.gz"}),
         (["a_0000.nii.gz"], ["labels/a.nii.gz"], {"a": "a.nii.gz"}),

@@ -93,6 +93,7 @@ class EditTab(QWidget):
         self.is_nested.setVisible(session.case.regions is not None)
         self.is_nested.setChecked(session.case.regions is not None)
         self.is_limited.setChecked(False)
+        self._start_amounts(max(session.editor.geometry.spacing_mm))
         self._size_brush(self.brush.value())
         self._show_volumes()
 
@@ -149,6 +150,12 @@ class EditTab(QWidget):
     def _nest(self, is_nested: bool) -> None:
         if self._desk.session is not None:
             self._teller.told(lambda: self._desk.keep_nested(is_kept=is_nested))
+
+    def _start_amounts(self, voxel_mm: float) -> None:
+        """Lengths start at no less than the largest side of a voxel: a shorter one may change nothing."""
+        for tool in TOOLS:
+            if tool.amount is not None and tool.amount.unit == "mm":
+                self.amounts[tool.key].setValue(max(tool.amount.usual, voxel_mm))
 
     def _show_volumes(self) -> None:
         session = self._desk.session
