@@ -7,7 +7,9 @@
     ├── BundleError         a model folder is missing, damaged or does not fit
     ├── DataError           a manifest, a split or a data set is wrong
     ├── SettingsError       a value from YAML, JSON or the command line is out of range
+    ├── LockedError         somebody else works on the case now
     ├── OutputError         a result cannot be written where it was asked for
+    ├── ReviewError         an edit or a measurement makes no sense on these labels
     ├── DownloadError       a file from the network is missing or has the wrong checksum
     ├── ServerError         a server that was asked for something refuses, or gives no answer
     └── RunError            the run itself failed: nothing the user typed would mend it
@@ -23,8 +25,10 @@ __all__ = [
     "DownloadError",
     "GeometryError",
     "ImageError",
+    "LockedError",
     "MedsegError",
     "OutputError",
+    "ReviewError",
     "RunError",
     "ServerError",
     "SettingsError",
@@ -61,8 +65,16 @@ class SettingsError(MedsegError):
     """A setting is unknown, of the wrong type or out of range."""
 
 
+class LockedError(MedsegError):
+    """Another session has the case open, or has taken it over."""
+
+
 class OutputError(MedsegError):
     """A result cannot be written: the place exists, is read-only or is full."""
+
+
+class ReviewError(MedsegError):
+    """What a reviewer asked for cannot be done with these labels: none is there, one is locked, no slice is painted."""
 
 
 class DownloadError(MedsegError):

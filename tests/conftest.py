@@ -1,7 +1,10 @@
 """Fixtures that every room shares: where the real scans and the golden values lie, and a small synthetic scan."""
 
+import importlib
+import importlib.util
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +19,9 @@ from medseg.cli.main import run
 
 REQUIRE = "MEDSEG_REQUIRE_DATA"
 """Set by continuous integration where real scans are at hand: a test that lacks them is then a failure, no skip."""
+
+REQUIRE_DISPLAY = "MEDSEG_REQUIRE_DISPLAY"
+"""Set by continuous integration, which installs napari and Xvfb: a window that cannot be opened is then a failure."""
 
 BESIDE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared"
 
@@ -46,6 +52,41 @@ def test_golden() -> Path:
     return _folder_from_environment("MEDSEG_TEST_GOLDEN", BESIDE_REPOSITORY / "golden")
 
 
+def _lacks(reason: str) -> None:
+    if os.environ.get(REQUIRE_DISPLAY):
+        pytest.fail(f"{REQUIRE_DISPLAY} is set, but {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _clean_themes() -> None:
+    """In place of a fixture of napari's pytest plugin, which would import the viewer into every test."""
+
+
+@pytest.fixture(autouse=True)
+def _disable_qt_warnings() -> None:
+    """In place of another one."""
+
+
+@pytest.fixture(scope="session")
+def napari_installed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A skip where the viewer is not installed; what uses napari without a window asks for this."""
+    if importlib.util.find_spec("napari") is None:
+        _lacks("napari is not installed: pip install 'medseg[napari]'")
+    os.environ["NAPARI_CONFIG"] = str(tmp_path_factory.mktemp("napari") / "settings.yaml")  # not the user's own
+
+
+@pytest.fixture(scope="session")
+def display(napari_installed: None) -> None:
+    """A skip where no window can be opened: Qt would otherwise end the whole process."""
+    if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
+        _lacks("there is no display: install Xvfb and pytest-xvfb")
+    try:
+        importlib.import_module("qtpy.QtWidgets")
+    except ImportError as error:
+        _lacks(f"Qt cannot be loaded ({error}): install PySide6-Essentials and the libraries named in .ci/run")
+
+
 @pytest.fixture
 def write_scan() -> Callable[..., Path]:
     """A function that writes a small NIfTI scan with known values and returns its path."""
@@ -63,10 +104,13 @@ def write_scan() -> Callable[..., Path]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever uses real scans or golden values says so by its marker, without being told."""
+    """Whatever uses real scans, golden values or windows says so by its marker, without being told."""
     for item in items:
-        if {"test_data", "test_golden"} & set(getattr(item, "fixturenames", ())):
+        used = set(getattr(item, "fixturenames", ()))
+        if {"test_data", "test_golden"} & used:
             item.add_marker(pytest.mark.realdata)
+        if "display" in used:
+            item.add_marker(pytest.mark.display)
 
 
 @pytest.fixture

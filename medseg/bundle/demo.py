@@ -23,7 +23,7 @@ from medseg.io import Scan, write_image
 from medseg.report import LabelStatistics, label_statistics
 from medseg.segmentation import Segmentation
 
-__all__ = ["DemoResult", "Side", "run_demo"]
+__all__ = ["DemoResult", "Side", "run_demo", "template_scan"]
 
 REGION_MM = (36, 52, 36)
 """Size of the region around each hippocampus, as wide as the scans of the training data."""
@@ -77,7 +77,7 @@ def run_demo(runner: Runner, folder: Path, *, overwrite: bool, stages: Stages | 
     stages = measures.listening_with(stages or Stages())
     files = OutputPaths.beside(folder / f"{CASE_ID}.nii.gz")
     scan_path = folder / "mni152_t1.nii.gz"
-    scan = _template()
+    scan = template_scan()
     labels = torch.zeros(scan.geometry.shape, dtype=torch.uint8)
     sides = []
     for name, center_mm in CENTERS_MM.items():
@@ -101,8 +101,8 @@ def run_demo(runner: Runner, folder: Path, *, overwrite: bool, stages: Stages | 
     return DemoResult(tuple(sides), segmentation, files, scan_path)
 
 
-def _template() -> Scan:
-    """The template at 1 mm, as a scan like any other."""
+def template_scan() -> Scan:
+    """The MNI152 template at 1 mm, as a scan like any other."""
     template = load_mni152_template(resolution=1)
     array = np.asarray(template.dataobj, dtype=np.float32)
     affine = np.asarray(template.affine, dtype=np.float64)

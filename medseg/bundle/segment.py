@@ -126,6 +126,11 @@ class Runner:
         )
         self._used = tuple(map(_used, (bundle, *self._others)))  # now, and not when a file may have been replaced
 
+    @property
+    def used(self) -> UsedBundle:
+        """The bundle for the records, with the hash of the weights that were loaded."""
+        return self._used[0]
+
     def run(self, case: CaseFiles, files: OutputPaths, *, overwrite: bool, stages: Stages | None = None) -> CaseResult:
         """Segment one case and write its results, the labels last.
 
@@ -195,7 +200,7 @@ class Runner:
         return RunRecord(
             case_id=scan.case_id,
             started_utc=measures.started_utc,
-            bundle=self._used[0],
+            bundle=self.used,
             others=self._used[1:],
             input_sha256=scan.sha256,
             channels=tuple(InputChannel(name=name) for name in self.segmenter.channel_names),

@@ -22,7 +22,9 @@ from medseg.cli.data import data_app
 from medseg.cli.demo import demo
 from medseg.cli.doctor import doctor
 from medseg.cli.evaluate import evaluate
+from medseg.cli.journal import journal_app
 from medseg.cli.label import label_app
+from medseg.cli.review import review
 from medseg.cli.segment import segment
 from medseg.cli.train import train
 from medseg.errors import MedsegError
@@ -86,6 +88,8 @@ app.command(name="cross-validate")(cross_validate)
 app.command()(evaluate)
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(data_app, name="data")
+app.add_typer(journal_app, name="journal")
+app.command()(review)
 app.add_typer(label_app, name="label")
 app.command()(benchmark)
 app.command()(doctor)

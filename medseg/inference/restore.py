@@ -86,6 +86,7 @@ def restore_blocks(
     *,
     threshold: float | None = None,
     timed: Callable[[], AbstractContextManager[object]] = nullcontext,
+    restored: Callable[[int, int, torch.Tensor], None] = lambda axis, first, planes: None,
 ) -> torch.Tensor:
     """Labels (1, I, J, K) uint8, or regions (L, I, J, K), of logits that come in blocks, restored one by one.
 
@@ -96,6 +97,8 @@ def restore_blocks(
         target: the scan's own grid. Voxels that the network did not see become background, or lie in no region.
         threshold: probability from which a voxel lies in a region; absent, channels are labels.
         timed: entered around the restoring, not around the computation of the blocks.
+        restored: hears of planes as they are finished: their axis on the scan, the first of them, and the planes as
+            they stand in the result.
     """
     result: torch.Tensor | None = None
     for group in _planes_on_scan(blocks, source, target, timed=timed):
@@ -106,6 +109,7 @@ def restore_blocks(
                 result = torch.zeros((channels, *target.shape), dtype=dtype, device=group.values.device)
             found = _restored(group.values, group.source, group.target, threshold=threshold)
             result.narrow(group.axis + 1, group.first, found.shape[group.axis + 1]).copy_(found)
+        restored(group.axis, group.first, found)
         del group  # a view of a whole block: not to be held while the next one is computed
     assert result is not None, "a volume has planes"
     return result

@@ -56,13 +56,16 @@ class WindowCount:
 class Stages:
     """Who watches a run: ``timed`` measures a stage, ``windows`` hears of windows done and their number.
 
-    ``counted`` hears at the end how many there were, ``told`` what a person should know of the run.
+    ``counted`` hears at the end how many there were, ``told`` what a person should know of the run. ``restored`` hears
+    of planes of the scan as their labels are found, before they are cleaned: axis, first plane, and the planes, (1, I,
+    J, K) of labels or (L, I, J, K) of regions. What one of them raises ends the run.
     """
 
     timed: Callable[[str], AbstractContextManager[object]] = lambda stage: nullcontext()
     windows: Callable[[int, int], None] = lambda done, total: None
     counted: Callable[[WindowCount], None] = lambda count: None
     told: Callable[[str], None] = lambda message: None
+    restored: Callable[[int, int, torch.Tensor], None] = lambda axis, first, planes: None
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +173,7 @@ class Segmenter:
                         scan,
                         threshold=self.region_threshold,
                         timed=lambda: stages.timed("restore"),
+                        restored=stages.restored,
                     )
             with stages.timed("infer"):
                 logits = predict_logits(image, network, inferer)

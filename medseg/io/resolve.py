@@ -6,7 +6,7 @@ else a cohort of such folders, at most two levels deep (``HGG/BraTS19_…/``).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from medseg.errors import CaseError, MedsegError
@@ -24,12 +24,18 @@ COHORT_DEPTH = 2
 FRAME = re.compile(r"^(?P<path>.+)#(?P<frame>\d+)$")
 
 
-def resolve_cases(inputs: Sequence[str | Path], *, channels: Sequence[ChannelSpec]) -> list[CaseFiles | FailedCase]:
+def resolve_cases(
+    inputs: Sequence[str | Path], *, channels: Sequence[ChannelSpec], passing_over: Collection[Path] = ()
+) -> list[CaseFiles | FailedCase]:
     """The cases that ``inputs`` name, each with one file for every one of ``channels``.
 
     All ``CHANNEL=PATH`` strings together are one case; ``PATH#2`` in them is one frame of a 4D file. What a
     person typed must resolve; of a cohort folder, members that do not come back as ``FailedCase``.
 
+    Args:
+        inputs: what a person typed.
+        channels: what a model wants.
+        passing_over: files and folders below the folders of ``inputs`` that are known to be no scans.
     Raises:
         CaseError: an input does not resolve or is ambiguous, or two cases have the same case id.
     """
@@ -44,7 +50,7 @@ def resolve_cases(inputs: Sequence[str | Path], *, channels: Sequence[ChannelSpe
             if entry is not None:
                 named.append(entry)
             elif path.is_dir():
-                cases.extend(_folder_cases(path, vocabulary))
+                cases.extend(_folder_cases(path, vocabulary, frozenset(passing_over)))
             elif path.exists():
                 files.append(path)
             else:
@@ -73,11 +79,11 @@ def unread_files(inputs: Sequence[str | Path]) -> tuple[Path, ...]:
     )
 
 
-def _folder_cases(folder: Path, vocabulary: ChannelVocabulary) -> list[CaseFiles | FailedCase]:
+def _folder_cases(folder: Path, vocabulary: ChannelVocabulary, over: frozenset[Path]) -> list[CaseFiles | FailedCase]:
     cases: list[CaseFiles | FailedCase] = []
-    for leaf in _case_folders(folder, COHORT_DEPTH):
+    for leaf in _case_folders(folder, COHORT_DEPTH, over):
         try:
-            cases.extend(_cases_in(leaf, vocabulary))
+            cases.extend(_cases_in(leaf, vocabulary, over))
         except MedsegError as error:
             cases.append(FailedCase(leaf.resolve().name, str(error)))
     return _typed(cases, folder.name) if all(isinstance(case, FailedCase) for case in cases) else cases
@@ -92,26 +98,26 @@ def _typed(cases: list[CaseFiles | FailedCase], name: str) -> list[CaseFiles | F
     return cases
 
 
-def _case_folders(folder: Path, depth: int) -> list[Path]:
+def _case_folders(folder: Path, depth: int, over: frozenset[Path] = frozenset()) -> list[Path]:
     """The folders in and below ``folder`` that hold images themselves; an empty one stands for itself."""
-    subfolders = [path for path in sorted(folder.iterdir()) if path.is_dir() and not is_hidden(path)]
-    if depth == 0 or not subfolders or is_dicom_folder(folder) or _image_files(folder):
+    subfolders = [path for path in _shown(folder, over) if path.is_dir()]
+    if depth == 0 or not subfolders or is_dicom_folder(folder) or _image_files(folder, over):
         return [folder]
-    return [leaf for subfolder in subfolders for leaf in _case_folders(subfolder, depth - 1)]
+    return [leaf for subfolder in subfolders for leaf in _case_folders(subfolder, depth - 1, over)]
 
 
-def _image_files(folder: Path) -> list[Path]:
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if path.is_file() and not is_hidden(path) and image_suffix(path) is not None
-    ]
+def _shown(folder: Path, over: frozenset[Path]) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if not is_hidden(path) and path not in over]
 
 
-def _cases_in(folder: Path, vocabulary: ChannelVocabulary) -> list[CaseFiles | FailedCase]:
+def _image_files(folder: Path, over: frozenset[Path]) -> list[Path]:
+    return [path for path in _shown(folder, over) if path.is_file() and image_suffix(path) is not None]
+
+
+def _cases_in(folder: Path, vocabulary: ChannelVocabulary, over: frozenset[Path]) -> list[CaseFiles | FailedCase]:
     """The cases that lie in ``folder`` itself."""
     name = folder.resolve().name
-    images = _image_files(folder)
+    images = _image_files(folder, over)
     if is_dicom_folder(folder):
         if images:
             raise CaseError(
@@ -123,9 +129,7 @@ def _cases_in(folder: Path, vocabulary: ChannelVocabulary) -> list[CaseFiles | F
                 f"Name each channel's folder, {vocabulary.names[0]}=FOLDER and so on."
             )
         return [CaseFiles(name, (ChannelFile(vocabulary.names[0], folder),))]
-    series = [
-        path for path in sorted(folder.iterdir()) if path.is_dir() and not is_hidden(path) and is_dicom_folder(path)
-    ]
+    series = [path for path in _shown(folder, over) if path.is_dir() and is_dicom_folder(path)]
     candidates = [path for path in images if not is_label_name(path)] + series
     if not candidates:
         found = "only label maps" if images else "no images"

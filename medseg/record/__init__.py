@@ -1,5 +1,7 @@
-"""Run records: what ran, on what, with which weights and how long, with no trace of the patient."""
+"""Run records, and the journal of reviews: what ran, who decided what, with no trace of the patient."""
 
+from medseg.record.journal import Journal, JournalAction, JournalEntry, JournalRecord, verify_journal
+from medseg.record.journal_chain import JournalProblem
 from medseg.record.run_record import (
     GoldenWindow,
     InputChannel,
@@ -17,6 +19,11 @@ from medseg.record.stopwatch import Stopwatch, process_peak_memory_mb
 __all__ = [
     "GoldenWindow",
     "InputChannel",
+    "Journal",
+    "JournalAction",
+    "JournalEntry",
+    "JournalProblem",
+    "JournalRecord",
     "Machine",
     "OutputGrid",
     "RunRecord",
@@ -26,5 +33,6 @@ __all__ = [
     "UsedWindows",
     "package_versions",
     "process_peak_memory_mb",
+    "verify_journal",
     "write_record",
 ]

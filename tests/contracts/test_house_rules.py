@@ -1,5 +1,6 @@
 """Rules of the house that no linter knows: public names, names of files, what must not stand in the text."""
 
+import ast
 import importlib
 import inspect
 import pkgutil
@@ -44,6 +45,27 @@ def test_public_functions_and_classes_are_documented(room):
 
 def test_no_file_is_a_drawer_for_everything():
     assert not [path for path in PACKAGE.rglob("*.py") if path.name in UNNAMED]
+
+
+def imported_modules(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_only_public_modules_of_napari_are_imported():
+    private = re.compile(r"^(napari|npe2|vispy)(\.\w+)*\._")
+    found = {
+        (path.name, module)
+        for path in PACKAGE.rglob("*.py")
+        for module in imported_modules(path)
+        if private.search(module)
+    }
+    assert not found
 
 
 def test_errors_form_one_tree_and_every_one_is_drawn_in_it():

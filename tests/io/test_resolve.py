@@ -352,3 +352,12 @@ def test_a_typed_file_with_a_damaged_header_is_refused_by_name(tmp_path):
     (tmp_path / "b.nii.gz").write_text("hello")
     with pytest.raises(CaseError, match=r"b\.nii\.gz cannot be read as NIfTI"):
         resolve_cases([tmp_path / "b.nii.gz"], channels=BRATS)
+
+
+def test_files_and_folders_that_are_known_to_be_no_scans_are_passed_over(tmp_path, write_scan):
+    for name in ("scan.nii.gz", "scan_result.nii.gz", "review/a.nii.gz"):
+        write_scan(tmp_path / "a" / name)
+    write_scan(tmp_path / "results" / "scan.nii.gz")
+    over = [tmp_path / "a" / "scan_result.nii.gz", tmp_path / "a" / "review", tmp_path / "results"]
+    (case,) = resolve_cases([tmp_path], channels=[ChannelSpec("T1")], passing_over=over)
+    assert (case.case_id, case.channels[0].path) == ("a", tmp_path / "a" / "scan.nii.gz")

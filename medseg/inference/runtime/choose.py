@@ -16,10 +16,11 @@ from torch import nn
 
 from medseg.errors import RunError, SettingsError
 from medseg.inference.mirror import MirrorInferer
-from medseg.inference.runtime.kept_proof import kept_proof, proof_path
-from medseg.inference.runtime.onnx import compile_onnx
-from medseg.inference.runtime.openvino import compile_openvino
-from medseg.inference.runtime.proof import Proof, RuntimeChoice, prove
+from medseg.inference.runtime.apart import NotCompiledError
+from medseg.inference.runtime.kept_proof import keep_refusal, kept_proof, kept_refusal, proof_path, refusal_path
+from medseg.inference.runtime.onnx import OPSET, compile_onnx
+from medseg.inference.runtime.openvino import REVISION, compile_openvino
+from medseg.inference.runtime.proof import Golden, Proof, RuntimeChoice, prove
 from medseg.inference.slices import SliceBySliceInferer
 from medseg.inference.three_planes import ThreePlaneInferer
 
@@ -43,6 +44,8 @@ COMPILERS: Final[dict[str, Callable[..., tuple[nn.Module, str]]]] = {
 }
 
 PACKAGES: Final = {"openvino": ("openvino",), "onnx": ("onnxruntime", "onnxscript")}
+
+REVISIONS: Final = {"openvino": REVISION, "onnx": OPSET}
 
 INSTALL: Final = {
     "openvino": "pip install 'medseg[openvino]'",
@@ -149,36 +152,59 @@ class WindowRuntime:
         return ""
 
     def _compile(self, name: str, shape: tuple[int, ...]) -> tuple[nn.Module, RuntimeChoice]:
-        try:
-            cache = self._cache or runtime_cache()
-            compiled, precision = COMPILERS[name](self._network, shape=shape, key=self._key, cache=cache)
-            proof: Proof | None = self._proved(compiled, name, shape=shape, precision=precision, cache=cache)
-        except Exception as error:  # noqa: BLE001  a compiler refuses a network in many ways
-            compiled, proof = self._network, None
-            words = str(error).split()
-            failure = f"{type(error).__name__}: {' '.join(words[:30])}"
+        """The compiled network, or torch and why; what would fail again is not tried again, unless it is asked for."""
+        refusal = self._refusal_path(name, shape)
+        reason = kept_refusal(refusal) if refusal and self._name == "auto" else ""
+        proof: Proof | None = None
+        if reason:
+            reason += f"; it is tried again with --runtime {name}"
         else:
-            assert proof is not None, "prove returns one"
-            if proof.is_passed:
+            compiled, proof, reason, is_lasting = self._tried(name, shape)
+            if not reason:
+                if refusal:
+                    refusal.unlink(missing_ok=True)
                 asked = "asked for" if self._name != "auto" else "the fastest that is installed for this CPU"
                 return compiled, RuntimeChoice(name, asked, proof, is_news=True)
-            failure = (
-                f"on a golden window {proof.clear_agreement:.2%} of the clear labels agree with torch, logits differ "
-                f"by {proof.max_difference:.2g} at most"
-            )
+            if refusal and is_lasting:
+                keep_refusal(refusal, reason)
         if self._name != "auto":
-            raise RunError(f"runtime {name} cannot be used for this network ({failure}): use --runtime torch.")
-        return self._network, RuntimeChoice("torch", f"{name} was refused: {failure}", proof, is_news=True)
+            raise RunError(f"runtime {name} cannot be used for this network ({reason}): use --runtime torch.")
+        return self._network, RuntimeChoice("torch", f"{name} was refused: {reason}", proof, is_news=True)
 
-    def _proved(self, compiled: nn.Module, name: str, *, shape: tuple[int, ...], precision: str, cache: Path) -> Proof:
+    def _tried(self, name: str, shape: tuple[int, ...]) -> tuple[nn.Module, Proof | None, str, bool]:
+        """The compiled network and its proof; or why there is none, and whether there never will be."""
+        cache, golden = self._cache or runtime_cache(), Golden(self._network, shape)
+        try:
+            compiled, precision = COMPILERS[name](golden, key=self._key, cache=cache)
+            proof = self._proved(compiled, golden, name, precision=precision)
+        except NotCompiledError as error:
+            return self._network, None, str(error), error.is_lasting
+        except Exception as error:  # noqa: BLE001  a compiler refuses a network in many ways
+            return self._network, None, f"{type(error).__name__}: {' '.join(str(error).split()[:30])}", False
+        if proof.is_passed:
+            return compiled, proof, "", False
+        failure = (
+            f"on a golden window {proof.clear_agreement:.2%} of the clear labels agree with torch, logits differ "
+            f"by {proof.max_difference:.2g} at most"
+        )
+        return compiled, proof, failure, True
+
+    def _proved(self, compiled: nn.Module, golden: Golden, name: str, *, precision: str) -> Proof:
         def new() -> Proof:
-            return prove(compiled, self._network, shape=shape, precision=precision)
+            return prove(compiled, golden, precision=precision)
 
         if not self._key:  # nothing says that it is the same network as last time
             return new()
-        package = PACKAGES[name][0]
-        path = proof_path(cache, key=self._key, runtime=name, package=package, precision=precision, shape=shape)
+        cache, package = self._cache or runtime_cache(), PACKAGES[name][0]
+        path = proof_path(cache, key=self._key, runtime=name, package=package, precision=precision, shape=golden.shape)
         return kept_proof(path, new)
+
+    def _refusal_path(self, name: str, shape: tuple[int, ...]) -> Path | None:
+        if not self._key or name not in installed_runtimes():
+            return None
+        runtime = f"{name}{REVISIONS[name]}"
+        cache = self._cache or runtime_cache()
+        return refusal_path(cache, key=self._key, runtime=runtime, package=PACKAGES[name][0], shape=shape)
 
 
 def batch_shape(inferer: Inferer, n_channels: int) -> tuple[int, ...] | None:

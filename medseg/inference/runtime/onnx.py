@@ -9,17 +9,18 @@ from numpy.typing import NDArray
 from torch import nn
 
 from medseg.inference.runtime.compiled import CompiledNetwork
+from medseg.inference.runtime.proof import Golden
 
-__all__ = ["compile_onnx"]
+__all__ = ["OPSET", "compile_onnx"]
 
 OPSET = 18
 
 
-def compile_onnx(network: nn.Module, *, shape: tuple[int, ...], key: str, cache: Path) -> tuple[nn.Module, str]:
+def compile_onnx(golden: Golden, *, key: str, cache: Path) -> tuple[nn.Module, str]:
     """The network (B, C, *S) → (B, L, *S) in ONNX Runtime, and the precision it computes in.
 
     Args:
-        shape: of the batches that will come.
+        golden: the network, and the batches that will come.
         key: names the network and its weights; converted files are kept under it in ``cache``.
     Raises:
         ImportError: ONNX Runtime, or what converts to ONNX, is not installed.
@@ -27,14 +28,14 @@ def compile_onnx(network: nn.Module, *, shape: tuple[int, ...], key: str, cache:
     """
     import onnxruntime
 
-    path = cache / f"{key}_{'x'.join(map(str, shape))}_opset{OPSET}.onnx"
+    path = cache / f"{key}_{'x'.join(map(str, golden.shape))}_opset{OPSET}.onnx"
     if not path.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=cache) as folder:
             written = Path(folder) / "model.onnx"
             torch.onnx.export(
-                network,
-                (torch.zeros(shape),),
+                golden.network,
+                (torch.zeros(golden.shape),),
                 written,
                 dynamo=True,
                 opset_version=OPSET,
@@ -52,4 +53,4 @@ def compile_onnx(network: nn.Module, *, shape: tuple[int, ...], key: str, cache:
         (logits,) = session.run(None, {entrance.name: windows})
         return np.asarray(logits, dtype=np.float32)
 
-    return CompiledNetwork(compute, batch_size=shape[0], window=shape[1:]), "float32"
+    return CompiledNetwork(compute, batch_size=golden.shape[0], window=golden.shape[1:]), "float32"

@@ -1,11 +1,14 @@
-"""OpenVINO: Intel's compiler for CPUs, in bfloat16 where the processor multiplies it in hardware.
+"""OpenVINO on the CPU: kernels for this processor, in bfloat16 where the processor multiplies it in hardware.
 
 A conversion is proved in float32 first, where nothing but rounding may differ; half precision would hide a mistake.
 A converted network is kept on disk, and what the compiler made of it for this processor beside: the second start
-takes a second.
+takes a second. The compiler runs in a process of its own (``openvino_worker``), while torch computes here what its
+work is proved against.
 """
 
-import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,80 +18,125 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from medseg.inference.runtime.apart import NotCompiledError, compiled_apart
 from medseg.inference.runtime.compiled import CompiledNetwork
-from medseg.inference.runtime.proof import prove
+from medseg.inference.runtime.kept_proof import this_machine
+from medseg.inference.runtime.openvino_worker import Order, compile_settings, import_quietly
+from medseg.inference.runtime.proof import Golden, compared
+from medseg.inference.runtime.separate_heads import separate_heads
 from medseg.inference.runtime.written_norms import with_written_norms
 
-__all__ = ["compile_openvino"]
+__all__ = ["REVISION", "compile_openvino"]
 
-REVISION = 2
-"""Of this file's way to convert: what an earlier one left in the cache is not used."""
+REVISION = 3
+"""Of the way to convert: what an earlier one left in the cache is not used."""
+
+LIMIT_S = 120.0
+"""That the compiler may take at any rate: for the largest network here it takes 5 s on two idle cores."""
+
+LIMIT_SHARE = 2.0
+"""To which comes so many times what the conversion took under the same load: the compiler takes a fifth of that."""
 
 
-def compile_openvino(network: nn.Module, *, shape: tuple[int, ...], key: str, cache: Path) -> tuple[nn.Module, str]:
+def compile_openvino(golden: Golden, *, key: str, cache: Path) -> tuple[nn.Module, str]:
     """The network (B, C, *S) → (B, L, *S) compiled for this processor, and the precision it computes in.
 
     Args:
-        shape: of the batches that will come.
+        golden: the network, and the batches that will come.
         key: names the network and its weights; converted files are kept under it in ``cache``.
     Raises:
         ImportError: OpenVINO is not installed.
-        ValueError: the converted network does not compute what torch does.
-        Exception: whatever else the conversion fails with; callers fall back to torch.
+        NotCompiledError: it cannot be converted, the compiler crashed or took too long, or made something else.
     """
-    openvino = _import_quietly()
+    openvino = import_quietly()
     core = openvino.Core()
-    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    precision = "bfloat16" if "BF16" in capabilities else "float32"
-    name = f"{key}_{'x'.join(map(str, shape))}_ov{openvino.__version__.split('-')[0]}_{REVISION}"
-    path = cache / f"{name}.xml"
-    if not path.is_file():
+    precision = "bfloat16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "float32"
+    n_threads = torch.get_num_threads()
+    name = f"{key}_{'x'.join(map(str, golden.shape))}_ov{openvino.__version__.split('-')[0]}_{REVISION}"
+    model = cache / f"{name}.xml"
+    compiled = cache / "compiled" / f"{name}_{precision}_{n_threads}_{this_machine('openvino')}"
+    if not (model.is_file() and _is_filled(compiled)):
+        cache.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=cache) as folder:
+            _make(golden, model, compiled, folder=Path(folder), precision=precision)
+    core.set_property({"CACHE_DIR": str(compiled)})
+    settings = compile_settings(precision=precision, n_threads=n_threads)
+    request = core.compile_model(core.read_model(model), "CPU", settings).create_infer_request()
+    return CompiledNetwork(_computing(request), batch_size=golden.shape[0], window=golden.shape[1:]), precision
+
+
+def _make(golden: Golden, model: Path, compiled: Path, *, folder: Path, precision: str) -> None:
+    """Convert, unless ``model`` is there, and compile; what is kept takes its place when it is complete and proved."""
+    order = Order(
+        model=str(model),
+        window="",
+        answer=str(folder / "answer.npy"),
+        folder=str(folder / "compiled"),
+        precision=precision,
+        n_threads=torch.get_num_threads(),
+    )
+    if model.is_file():  # compiled for another number of threads, or another machine with the same cache
+        with compiled_apart(order, folder=folder, limit_s=LIMIT_S):
+            pass
+    else:
+        converted = folder / "model.xml"
+        began = time.monotonic()
+        _convert(golden, converted)
+        limit_s = LIMIT_S + LIMIT_SHARE * (time.monotonic() - began)
+        np.save(folder / "window.npy", golden.window.numpy())
+        order = replace(order, model=str(converted), window=str(folder / "window.npy"))
+        with compiled_apart(order, folder=folder, limit_s=limit_s):
+            expected = golden.expected
+        _check(torch.from_numpy(np.load(order.answer)), expected)
+        # The weights are in place before the file that is looked for.
+        converted.with_suffix(".bin").replace(model.with_suffix(".bin"))
+        converted.replace(model)
+    _take_place(Path(order.folder), compiled)
+
+
+def _convert(golden: Golden, path: Path) -> None:
+    openvino = import_quietly()
+    try:
         with torch.no_grad():
-            program = torch.export.export(with_written_norms(network), (torch.zeros(shape),), strict=False)
+            network = with_written_norms(golden.network)
+            program = torch.export.export(network, (torch.zeros(golden.shape),), strict=False)
         model = openvino.convert_model(program)
-        exact = _compiled(core, model, shape=shape, precision="float32")
-        proof = prove(exact, network, shape=shape, precision="float32")
-        if not proof.is_passed:
-            raise ValueError(
-                f"the converted network computes something else: logits differ by {proof.max_difference:.2g} at most, "
-                f"their standard deviation is {proof.scale:.2g}"
-            )
-        _write_model(openvino, model, path)
-    core.set_property({"CACHE_DIR": str(cache / "compiled")})
-    return _compiled(core, core.read_model(path), shape=shape, precision=precision), precision
+        separate_heads(openvino, model)
+    except (OSError, MemoryError):  # no fault of the network
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split()[:30])}"
+        raise NotCompiledError(reason, is_lasting=True) from error
+    openvino.serialize(model, str(path))
 
 
-def _compiled(core: Any, model: Any, *, shape: tuple[int, ...], precision: str) -> CompiledNetwork:
-    settings = {
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    compiled = core.compile_model(model, "CPU", settings)
-    request = compiled.create_infer_request()
+def _check(found: torch.Tensor, expected: torch.Tensor) -> None:
+    proof = compared(found, expected, precision="float32")
+    if not proof.is_passed:
+        raise NotCompiledError(
+            f"the converted network computes something else: logits differ by {proof.max_difference:.2g} at most, "
+            f"their standard deviation is {proof.scale:.2g}",
+            is_lasting=True,
+        )
 
+
+def _is_filled(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _take_place(folder: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.replace(place)
+    except OSError:
+        if not _is_filled(place):  # else another process was first
+            raise
+
+
+def _computing(request: Any) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     def compute(windows: NDArray[np.float32]) -> NDArray[np.float32]:
         request.infer([windows], share_inputs=True)
         logits: NDArray[np.float32] = request.get_output_tensor(0).data
         return logits
 
-    return CompiledNetwork(compute, batch_size=shape[0], window=shape[1:])
-
-
-def _import_quietly() -> Any:
-    """OpenVINO without its telemetry, which reports every import over the network: a hospital's machine is silent."""
-    if "openvino" not in sys.modules:
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # makes the import fail, as absent
-    import openvino
-
-    return openvino
-
-
-def _write_model(openvino: Any, model: Any, path: Path) -> None:
-    """Keep the converted model; the weights are in place before the file that is looked for."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent) as folder:
-        written = Path(folder) / "model.xml"
-        openvino.serialize(model, str(written))
-        written.with_suffix(".bin").replace(path.with_suffix(".bin"))
-        written.replace(path)
+    return compute

@@ -1,12 +1,13 @@
 """The proof of a runtime: one golden window through it and through plain torch, compared."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-__all__ = ["Proof", "RuntimeChoice", "golden_window", "prove"]
+__all__ = ["Golden", "Proof", "RuntimeChoice", "compared", "golden_window", "prove"]
 
 LEAST_AGREEMENT = 0.9995
 """Share of the voxels with a clear label that must get the same one."""
@@ -84,11 +85,36 @@ def golden_window(shape: tuple[int, ...]) -> torch.Tensor:
     return F.interpolate(coarse, size=sizes, mode=mode, align_corners=False)
 
 
-@torch.inference_mode()
-def prove(ours: nn.Module, reference: nn.Module, *, shape: tuple[int, ...], precision: str) -> Proof:
+@dataclass(frozen=True, eq=False)
+class Golden:
+    """A network, and what it makes of the golden window of one shape (B, C, *S)."""
+
+    network: nn.Module
+    shape: tuple[int, ...]
+
+    @cached_property
+    def window(self) -> torch.Tensor:
+        """See ``golden_window``."""
+        return golden_window(self.shape)
+
+    @cached_property
+    def expected(self) -> torch.Tensor:
+        """The logits (B, L, *S) float32, computed once: a window through torch takes as long as several compiled."""
+        with torch.inference_mode():
+            logits: torch.Tensor = self.network(self.window).float()
+        return logits
+
+
+def prove(ours: nn.Module, golden: Golden, *, precision: str) -> Proof:
     """Compare a compiled network with the torch module that it was made from, on the golden window."""
-    window = golden_window(shape)
-    found, expected = ours(window).float(), reference(window).float()
+    with torch.inference_mode():
+        return compared(ours(golden.window), golden.expected, precision=precision)
+
+
+@torch.inference_mode()
+def compared(found: torch.Tensor, expected: torch.Tensor, *, precision: str) -> Proof:
+    """How logits (B, L, *S) found in some precision agree with those of torch in float32."""
+    found = found.float()
     difference = (found - expected).abs()
     scale = float(expected.std())
     if not bool(found.isfinite().all()):

@@ -10,9 +10,9 @@ from torch import nn
 
 from medseg.errors import RunError, SettingsError
 from medseg.inference import MirrorInferer, SliceBySliceInferer, WindowRuntime, installed_runtimes
-from medseg.inference.runtime import choose
+from medseg.inference.runtime import choose, openvino
 from medseg.inference.runtime.compiled import CompiledNetwork
-from medseg.inference.runtime.proof import golden_window, prove
+from medseg.inference.runtime.proof import Golden, golden_window, prove
 
 CPU = torch.device("cpu")
 WINDOWS = SlidingWindowInferer(roi_size=(16, 16, 16), sw_batch_size=3, overlap=0.5)
@@ -58,10 +58,14 @@ def test_a_converted_network_is_kept_for_the_next_time(network, image, tmp_path,
     first.network_for(WINDOWS, image.shape[1:], n_windows=8)
     assert sorted(path.suffix for path in tmp_path.glob("unet*")) == [".bin", ".json", ".xml"]
     monkeypatch.setattr(torch.export, "export", None)  # would fail
+    monkeypatch.setattr(openvino, "compiled_apart", None)  # would fail
+    loaded = []
+    monkeypatch.setattr(openvino, "_computing", lambda request: loaded.append(request.get_compiled_model()))
     monkeypatch.setattr(choose, "prove", None)  # would fail
     again = WindowRuntime(network, name="openvino", key="unet", device=CPU, cache=tmp_path)
     again.network_for(WINDOWS, image.shape[1:], n_windows=8)
     assert again.choice.proof == first.choice.proof
+    assert [model.get_property("LOADED_FROM_CACHE") for model in loaded] == [True]
 
 
 @pytest.mark.parametrize(("n_windows", "expected"), [(4, "torch"), (2000, "openvino")])
@@ -100,19 +104,14 @@ def test_a_runtime_that_computes_something_else_is_not_used(network, image, monk
 
 
 def test_a_conversion_that_computes_something_else_is_not_kept(network, image, tmp_path, monkeypatch):
-    openvino = pytest.importorskip("openvino")
-    convert = openvino.convert_model
-
-    def convert_another(program):  # the graph of another network
-        torch.manual_seed(5)
-        other = UNet(3, 1, 3, channels=(4, 8), strides=(2,)).eval()
-        return convert(torch.export.export(other, (torch.zeros(1, 1, 16, 16, 16),), strict=False))
-
-    monkeypatch.setattr(openvino, "convert_model", convert_another)
+    pytest.importorskip("openvino")
+    torch.manual_seed(5)
+    other = UNet(3, 1, 3, channels=(4, 8), strides=(2,)).eval()
+    monkeypatch.setattr(openvino, "with_written_norms", lambda _: other)
     runtime = WindowRuntime(network, key="unet", device=CPU, cache=tmp_path)
     assert runtime.network_for(WINDOWS, image.shape[1:], n_windows=2000) is network
     assert "the converted network computes something else" in runtime.choice.reason
-    assert not list(tmp_path.glob("unet*"))
+    assert [path.suffixes[-2:] for path in tmp_path.glob("*")] == [[".refused", ".json"]]
 
 
 def test_a_network_that_cannot_be_converted_is_computed_by_torch(network, image, monkeypatch, tmp_path):
@@ -157,14 +156,14 @@ def test_a_runtime_that_is_not_installed_is_refused_with_the_way_to_get_it(netwo
 def test_the_proof_sees_a_difference_and_a_number_that_is_none(network):
     window = golden_window((1, 1, 16, 16, 16))
     assert torch.equal(window, golden_window((1, 1, 16, 16, 16)))
-    same = prove(network, network, shape=(1, 1, 16, 16, 16), precision="float32")
+    same = prove(network, Golden(network, (1, 1, 16, 16, 16)), precision="float32")
     assert (same.max_difference, same.label_agreement, same.is_passed) == (0.0, 1.0, True)
 
     class Broken(nn.Module):
         def forward(self, windows: torch.Tensor) -> torch.Tensor:
             return network(windows) * float("nan")
 
-    broken = prove(Broken(), network, shape=(1, 1, 16, 16, 16), precision="bfloat16")
+    broken = prove(Broken(), Golden(network, (1, 1, 16, 16, 16)), precision="bfloat16")
     assert not broken.is_passed
 
 
@@ -205,6 +204,6 @@ class Undecided(nn.Module):
 @pytest.mark.parametrize(("share", "is_passed"), [(0.002, True), (0.2, False)])
 def test_rounding_where_no_label_is_clear_does_not_fail_a_proof(share, is_passed):
     network = Undecided()
-    proof = prove(Nudged(network, share), network, shape=(1, 1, 16, 16, 16), precision="bfloat16")
+    proof = prove(Nudged(network, share), Golden(network, (1, 1, 16, 16, 16)), precision="bfloat16")
     assert proof.label_agreement < 0.9995
     assert proof.is_passed == is_passed

@@ -1,0 +1,66 @@
+"""What is known of a case before it is opened: what its labels mean, which model made them, what it shows.
+
+In: a case of a worklist. Out: a ``CaseToReview``; the channels and the modality of an open one.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.bundle import Bundle, find_bundles, load_bundle
+from medseg.errors import MedsegError
+from medseg.io import read_labels
+from medseg.review.edits import nested_regions
+from medseg.review.label_names import generic_table, label_table_of
+from medseg.review.opening import CaseToReview
+from medseg.review.session import ReviewSession
+from medseg.review.worklist import Worklist, WorklistCase
+
+__all__ = ["channels_of", "modality_of", "to_review"]
+
+HU_OF_AIR = -500.0
+"""A scan that goes below this is a CT: no MR scanner gives such values."""
+
+
+def to_review(case: WorklistCase, worklist: Worklist) -> CaseToReview:
+    """A case of a worklist as a session opens it: what its values mean, which model made them."""
+    bundle = _bundle_of(case)
+    if bundle is not None:
+        table = bundle.label_table
+    elif worklist.label_table is not None:
+        table = worklist.label_table
+    elif case.segmentation is not None:
+        labels = read_labels(case.segmentation).as_tensor().numpy()
+        table = label_table_of(case.segmentation, labels) or generic_table([])
+    else:
+        table = generic_table([])
+    return CaseToReview(
+        files=case.files,
+        label_table=table,
+        labels=case.segmentation,
+        bundle=case.bundle,
+        modality=bundle.channels[0].modality if bundle else "",
+        regions=worklist.regions if bundle is None else nested_regions(bundle.label_schema),
+    )
+
+
+def channels_of(session: ReviewSession) -> Mapping[str, NDArray[np.float32]]:
+    """The channels (I, J, K) of an open case by name."""
+    names = [channel.channel for channel in session.case.files.channels]
+    return dict(zip(names, session.scan.image.as_tensor().numpy(), strict=True))
+
+
+def modality_of(session: ReviewSession) -> str:
+    """``CT`` or ``MR``: what the model says, else what the intensities look like."""
+    return session.case.modality or ("CT" if float(session.scan.image.min()) < HU_OF_AIR else "MR")
+
+
+def _bundle_of(case: WorklistCase) -> Bundle | None:
+    """The model that made a case's labels, where it is one that this installation has."""
+    if case.bundle is None or case.bundle.name not in find_bundles():
+        return None
+    try:
+        return load_bundle(case.bundle.name)
+    except MedsegError:
+        return None

@@ -1,0 +1,261 @@
+"""One case, opened by one person: read, corrected, decided, and safe at every moment. No Qt, no napari.
+
+In: the files of a case and who reviews it. Out: an editor of its labels, entries in the journal, and, once accepted,
+a new version of the labels on the scan's own grid::
+
+    open ─→ lock ─→ scan + labels ─→ (recover what a crash left) ─→ edits, saved every few seconds
+                                                                      │
+             accept ─→ new version ─→ journal          reject, flag, comment, second reader ─→ journal
+                                                                      │
+                                                              close ─→ unlock
+"""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from medseg.errors import DataError, ReviewError
+from medseg.io import Scan
+from medseg.record import Journal, JournalAction, JournalEntry
+from medseg.review.autosave import recover
+from medseg.review.editor import LabelEditor
+from medseg.review.folder import ReviewFolder
+from medseg.review.locks import CaseLock
+from medseg.review.opening import CaseToReview, OpenedCase, read_opened
+from medseg.review.saving import EditSaver
+from medseg.review.segmenting import Proposal
+from medseg.review.states import CaseReview, review_of
+from medseg.review.strokes import StrokeRules
+from medseg.review.versions import Origin, Version, save_version
+
+__all__ = ["ReviewSession"]
+
+
+class ReviewSession:
+    """One case under review. Mutable: made by ``open``, ended by ``close``.
+
+    Attributes:
+        case: what was opened.
+        scan: its image (C, I, J, K) on its own grid.
+        editor: its labels.
+        notes: what the person should know of the opening: edits that came back, a lock that was taken over.
+    """
+
+    def __init__(
+        self, case: CaseToReview, *, folder: ReviewFolder, reviewer: str, lock: CaseLock, opened: OpenedCase
+    ) -> None:
+        self.case, self.folder, self.reviewer = case, folder, reviewer
+        self.scan: Scan = opened.scan
+        self.editor = LabelEditor.of(opened.segmentation)
+        self.editor.rules = StrokeRules(regions=case.regions)
+        self.notes: tuple[str, ...] = opened.scan.warnings
+        self._base_sha256 = opened.sha256
+        self._lock = lock
+        self._journal = Journal(folder.journal)
+        self._saver = EditSaver(self.editor, folder.autosave_of(case.case_id), case_id=case.case_id, reviewer=reviewer)
+        self._since_s = time.monotonic()
+        self._is_open = True
+
+    @classmethod
+    def open(
+        cls, case: CaseToReview, *, folder: ReviewFolder, reviewer: str, take_own_lock: bool = False
+    ) -> "ReviewSession":
+        """Lock, read and, where a session broke off, recover.
+
+        Args:
+            case: what to open.
+            folder: where the review keeps its files; made where it is absent.
+            reviewer: the person's name, which every entry of the journal bears.
+            take_own_lock: take a lock of the same reviewer's, whose session is known to have ended.
+        Raises:
+            ReviewError: no reviewer is named.
+            LockedError: somebody else has the case open.
+            MedsegError: scan or labels cannot be read, or do not lie on one grid.
+        """
+        if not reviewer.strip():
+            raise ReviewError("no reviewer is named: enter your name in the settings before you open a case.")
+        folder.create()
+        path = folder.lock_of(case.case_id)
+        acquire = CaseLock.acquire_own if take_own_lock else CaseLock.acquire
+        lock = acquire(path, owner=reviewer.strip())
+        try:
+            session = cls(case, folder=folder, reviewer=reviewer.strip(), lock=lock, opened=read_opened(case, folder))
+            session._begin()
+        except BaseException:
+            lock.release()
+            raise
+        return session
+
+    @property
+    def case_id(self) -> str:
+        """The case's name in the journal."""
+        return self.case.case_id
+
+    @property
+    def entries(self) -> tuple[JournalEntry, ...]:
+        """What the journal holds of the case, the oldest first."""
+        return tuple(entry for entry in self._journal.entries() if entry.case_id == self.case_id)
+
+    @property
+    def review(self) -> CaseReview:
+        """What the journal says of the case."""
+        return review_of(self._journal.entries(), self.case_id)
+
+    @property
+    def has_unaccepted_edits(self) -> bool:
+        """Whether there are edits that no accepted version holds."""
+        return self._saver.has_edits
+
+    def save(self) -> int:
+        """Put the edits since the last call on the disk, and show others that the case is open; how many edits.
+
+        Raises:
+            OutputError: they cannot be written; they wait for the next call.
+            LockedError: another session has taken the case; the edits are saved nonetheless.
+        """
+        saved = self._saver.save()
+        self._lock.renew()
+        return saved
+
+    def take_proposal(self, proposal: Proposal) -> None:
+        """Put a model's labels in the place of those that are there, as one edit, and name the model from now on.
+
+        Raises:
+            ReviewError: labels are there that mean something else than the model's.
+        """
+        table = proposal.segmentation.label_table
+        if self.editor.label_table != table:
+            if self.editor.labels.any():
+                raise ReviewError(
+                    f"the labels of this case are {', '.join(self.editor.label_table.names)}, those of "
+                    f"{proposal.model} {', '.join(table.names)}: choose a model of the same labels."
+                )
+            self.editor.label_table = table
+        self.editor.propose(f"segment with {proposal.model}", proposal.segmentation.labels)
+        self.case = replace(self.case, label_table=table, bundle=proposal.bundle, regions=proposal.regions)
+        self.editor.rules = replace(self.editor.rules, regions=proposal.regions)
+
+    def accept(self, *, comment: str = "") -> Version:
+        """Keep the labels as they are now as a new version, and say so in the journal.
+
+        Raises:
+            MedsegError: the version or the entry cannot be written; the edits stay saved as edits.
+        """
+        self._lock.renew()
+        self._saver.save()
+        segmentation, changed = self.editor.segmentation(), dict(self.editor.voxels_changed())
+        origin = Origin(
+            reviewer=self.reviewer,
+            input_sha256=self.scan.sha256,
+            base_sha256=self._base_sha256,
+            bundle=self.case.bundle,
+            voxels_changed=changed,
+            edits=len(self.editor.history.done),
+        )
+        version = save_version(self.folder, segmentation, case_id=self.case_id, origin=origin)
+        self._write("accept", comment=comment, output_sha256=version.record.labels_sha256, voxels_changed=changed)
+        self._saver.rebase()
+        return version
+
+    def accept_structure(self, name: str, *, comment: str = "") -> None:
+        """Say that one structure is right; the labels become a version when the case is accepted.
+
+        Raises:
+            ReviewError: there is no such structure.
+        """
+        self._write("accept", structure=self._known(name), comment=comment)
+
+    def reject(self, reason: str, *, structure: str | None = None) -> None:
+        """Say that the labels, or one structure of them, are of no use, and why; the edits stay.
+
+        Raises:
+            ReviewError: no reason is given, or there is no such structure.
+        """
+        if not reason.strip():
+            raise ReviewError("a rejection needs a reason: say what is wrong with the labels.")
+        self._write("reject", structure=self._known(structure), reason=reason)
+
+    def ask_second_reader(self, reason: str = "") -> None:
+        """Leave the decision to somebody else."""
+        self._write("second_reader", reason=reason)
+
+    def reopen(self, reason: str = "") -> None:
+        """Take the decision back."""
+        self._write("reopen", reason=reason)
+
+    def flag(self, name: str, *, structure: str | None = None, is_set: bool = True) -> None:
+        """Set or lift a mark, such as ``motion``, on the case or on one structure.
+
+        Raises:
+            ReviewError: the flag has no name, or there is no such structure.
+        """
+        if not name.strip():
+            raise ReviewError("a flag needs a name, such as motion or artefact.")
+        self._write("flag" if is_set else "unflag", structure=self._known(structure), reason=name)
+
+    def comment(self, text: str, *, structure: str | None = None) -> None:
+        """Write something down, about the case or one structure.
+
+        Raises:
+            ReviewError: the text is empty, or there is no such structure.
+        """
+        if not text.strip():
+            raise ReviewError("the comment is empty: write something, or leave it.")
+        self._write("comment", structure=self._known(structure), comment=text)
+
+    def close(self, *, keep_edits: bool = True) -> None:
+        """Give the case free; edits that were not accepted are kept for the next opening, unless they are given up.
+
+        Raises:
+            OutputError: the edits cannot be written; the case stays open.
+        """
+        if not self._is_open:
+            return
+        if keep_edits:
+            self._saver.save()
+        else:
+            self._saver.discard()
+        self._lock.release()
+        self._is_open = False
+
+    def _begin(self) -> None:
+        """Enter the opening in the journal, and bring back what a broken session left."""
+        if self._lock.taken_from is not None:
+            taken = self._lock.taken_from
+            self.notes += (f"the case was left open by {taken.owner}; its lock was taken over.",)
+            self._write("take_over", reason=f"lock of {taken.owner}")
+        self._write("open")
+        path = self._saver.path
+        if not path.exists():
+            return
+        try:
+            recovered = recover(path, self.editor.opened)
+        except DataError as error:
+            aside = path.with_name(f"{path.name}.{time.time_ns()}.unused")
+            path.rename(aside)  # never thrown away: somebody's work is in it
+            self.notes += (f"saved edits could not be used and were moved to {aside.name}: {error}",)
+            return
+        self._saver.resume(recovered)
+        self.notes += (f"edits of {recovered.header.reviewer} that were not accepted came back: {recovered.summary}",)
+        self._write("recovered", comment=recovered.summary)
+
+    def _known(self, structure: str | None) -> str | None:
+        if structure is not None and structure not in self.case.label_table.names:
+            raise ReviewError(
+                f"no structure {structure!r} here: expected one of {', '.join(self.case.label_table.names)}."
+            )
+        return structure
+
+    def _write(self, action: JournalAction, **facts: Any) -> None:
+        now = time.monotonic()
+        entry = JournalEntry(
+            reviewer=self.reviewer,
+            case_id=self.case_id,
+            action=action,
+            bundle=self.case.bundle,
+            input_sha256=self.scan.sha256,
+            seconds_spent=round(now - self._since_s, 1),
+            **facts,
+        )
+        self._journal.append(entry)
+        self._since_s = now

@@ -1,0 +1,204 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medseg.errors import DataError, GeometryError, LockedError, ReviewError
+from medseg.io import CaseFiles, ChannelFile, read_labels
+from medseg.labels import Label, LabelTable
+from medseg.record import verify_journal
+from medseg.review import CaseToReview, ReviewFolder, ReviewSession, latest_version
+
+TABLE = LabelTable(
+    labels=(Label(index=1, name="liver", color=(200, 0, 0)), Label(index=3, name="spleen", color=(0, 200, 0)))
+)
+OBLIQUE = np.array([[0.68, -0.17, 0, 11], [0.17, 0.68, 0.2, -4], [-0.04, -0.12, 3.0, 60], [0, 0, 0, 1]])
+SHAPE = (12, 14, 6)
+
+
+@pytest.fixture
+def case(tmp_path: Path, write_scan: Callable[..., Path]) -> CaseToReview:
+    scan = write_scan(tmp_path / "scan.nii.gz", shape=SHAPE, affine=OBLIQUE)
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2:6, 2:6, 1:3] = 1
+    nib.save(nib.Nifti1Image(labels, OBLIQUE), tmp_path / "labels.nii.gz")
+    files = CaseFiles("case_1", (ChannelFile("CT", scan),))
+    return CaseToReview(files, TABLE, labels=tmp_path / "labels.nii.gz")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> ReviewFolder:
+    return ReviewFolder.of(tmp_path)
+
+
+def opened(case: CaseToReview, folder: ReviewFolder, reviewer: str = "R. Eader") -> ReviewSession:
+    return ReviewSession.open(case, folder=folder, reviewer=reviewer)
+
+
+def paint(session: ReviewSession, plane: int, value: int = 3) -> None:
+    box = (slice(8, 10), slice(8, 11), slice(plane, plane + 1))
+    session.editor.paint(box, np.full((2, 3, 1), value, np.uint8))
+
+
+def actions(folder: ReviewFolder) -> list[str]:
+    lines = folder.journal.read_text().splitlines()
+    return [json.loads(line)["entry"]["action"] for line in lines]
+
+
+def test_an_accepted_case_is_a_new_version_on_the_scans_own_grid(case, folder):
+    session = opened(case, folder)
+    paint(session, 4)
+    expected = session.editor.labels.copy()
+    version = session.accept(comment="spleen added")
+    session.close()
+    written = read_labels(version.path)
+    np.testing.assert_array_equal(written[0].numpy(), expected)
+    np.testing.assert_allclose(written.affine.numpy(), OBLIQUE, atol=1e-5)
+    entry = json.loads(folder.journal.read_text().splitlines()[-1])["entry"]
+    assert entry["action"] == "accept"
+    assert entry["reviewer"] == "R. Eader"
+    assert entry["voxels_changed"] == {"spleen": 6}
+    assert entry["input_sha256"] == session.scan.sha256
+    assert entry["output_sha256"] == version.record.labels_sha256
+    assert verify_journal(folder.journal) == []
+
+
+def test_accepting_again_keeps_both_versions_and_opening_shows_the_latest(case, folder):
+    session = opened(case, folder)
+    first = session.accept()
+    paint(session, 5)
+    second = session.accept()
+    session.close()
+    assert (first.number, second.number) == (1, 2)
+    assert first.read().labels.sum() < second.read().labels.sum()
+    again = opened(case, folder)
+    np.testing.assert_array_equal(again.editor.labels, second.read().labels)
+    assert again.review.state == "accepted"
+    again.close()
+    assert case.labels is not None
+    assert not (read_labels(case.labels)[0].numpy() == 3).any()  # what was given is as it was
+
+
+def test_edits_that_were_not_accepted_are_there_again(case, folder):
+    session = opened(case, folder)
+    paint(session, 4)
+    paint(session, 5)
+    session.editor.undo()
+    session.save()
+    labels = session.editor.labels.copy()
+    session.close()
+    again = opened(case, folder, reviewer="S. Econd")
+    np.testing.assert_array_equal(again.editor.labels, labels)
+    assert any("came back" in note for note in again.notes)
+    again.editor.redo()
+    assert (again.editor.labels[8:10, 8:11, 5] == 3).all()
+    again.close()
+    assert "recovered" in actions(folder)
+
+
+def test_edits_are_given_up_only_when_asked(case, folder):
+    session = opened(case, folder)
+    paint(session, 4)
+    assert session.has_unaccepted_edits
+    session.close(keep_edits=False)
+    again = opened(case, folder)
+    assert not (again.editor.labels == 3).any()
+    assert again.notes == ()
+    again.close()
+
+
+def test_saved_edits_of_other_labels_are_moved_aside_and_not_thrown_away(case, folder):
+    session = opened(case, folder)
+    paint(session, 4)
+    session.close()
+    other = np.zeros(SHAPE, np.uint8)
+    nib.save(nib.Nifti1Image(other, OBLIQUE), case.labels)
+    again = opened(case, folder)
+    assert any("moved to" in note for note in again.notes)
+    assert len(list(folder.autosaves.glob("*.unused"))) == 1
+    again.close()
+
+
+def test_a_case_is_open_to_one_reviewer_at_a_time(case, folder):
+    session = opened(case, folder)
+    with pytest.raises(LockedError, match=r"R\. Eader"):
+        opened(case, folder, reviewer="S. Econd")
+    session.close()
+    opened(case, folder, reviewer="S. Econd").close()
+
+
+def test_a_case_that_cannot_be_read_is_not_left_locked(case, folder):
+    nib.save(nib.Nifti1Image(np.zeros(SHAPE, np.uint8), np.eye(4)), case.labels)
+    with pytest.raises(GeometryError, match="one grid was expected"):
+        opened(case, folder)
+    assert not list(folder.locks.glob("*.lock"))
+
+
+def test_labels_that_the_table_does_not_have_are_refused(case, folder):
+    nib.save(nib.Nifti1Image(np.full(SHAPE, 9, np.uint8), OBLIQUE), case.labels)
+    with pytest.raises(DataError, match="label 9"):
+        opened(case, folder)
+
+
+def test_an_accepted_version_that_was_changed_by_hand_is_refused(case, folder):
+    session = opened(case, folder)
+    session.accept()
+    session.close()
+    version = latest_version(folder, "case_1")
+    assert version is not None
+    nib.save(nib.Nifti1Image(np.zeros(SHAPE, np.uint8), OBLIQUE), version.path)
+    with pytest.raises(DataError, match="changed after it was accepted"):
+        opened(case, folder)
+
+
+def test_decisions_and_marks_are_in_the_journal_with_time_spent(case, folder):
+    session = opened(case, folder)
+    session.accept_structure("liver")
+    session.reject("leaks into the stomach", structure="spleen")
+    session.flag("motion")
+    session.comment("contrast is late")
+    session.ask_second_reader("unsure of the spleen")
+    assert session.review.state == "needs_second_reader"
+    assert session.review.structures["liver"].state == "accepted"
+    assert session.review.structures["spleen"].reason == "leaks into the stomach"
+    assert session.review.flag_names == ("motion",)
+    session.reject("motion")
+    assert session.review.state == "rejected"
+    session.close()
+    assert actions(folder) == ["open", "accept", "reject", "flag", "comment", "second_reader", "reject"]
+    assert session.review.seconds_spent >= 0
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda session: session.reject("  "), "needs a reason"),
+        (lambda session: session.comment(""), "comment is empty"),
+        (lambda session: session.flag(""), "needs a name"),
+        (lambda session: session.accept_structure("kidney"), "liver, spleen"),
+    ],
+)
+def test_decisions_that_say_nothing_are_refused(case, folder, act, message):
+    session = opened(case, folder)
+    with pytest.raises(ReviewError, match=message):
+        act(session)
+    session.close()
+    assert actions(folder) == ["open"]
+
+
+def test_a_reviewer_has_a_name(case, folder):
+    with pytest.raises(ReviewError, match="enter your name"):
+        opened(case, folder, reviewer=" ")
+
+
+def test_a_case_without_labels_is_drawn_from_nothing(case, folder):
+    bare = CaseToReview(case.files, TABLE)
+    session = opened(bare, folder)
+    assert not session.editor.labels.any()
+    paint(session, 0, 1)
+    version = session.accept()
+    assert version.record.origin.base_sha256 is None
+    session.close()
