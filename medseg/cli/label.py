@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.console import messages, print_json, working
+from medseg.cli.console import messages, print_json, progress_bars, working
 from medseg.cli.context import options_of
+from medseg.cli.data_options import Data, DataRoot, root_of
 
 if TYPE_CHECKING:
     from medseg.label.versions import WeightsVersions
@@ -104,6 +105,56 @@ def rollback(ctx: typer.Context, bundle: Model, studies: Studies = None, work_fo
     found = _versions(bundle, studies, work_folder)
     found.rollback()
     _show(ctx, found)
+
+
+@label_app.command()
+def simulate(
+    ctx: typer.Context,
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="Name or folder of a model with its recipe.")],
+    data: Data,
+    output: Annotated[Path, typer.Option(help="Folder for the rounds, the figures and the picture.")],
+    data_root: DataRoot = None,
+    strategies: Annotated[str, typer.Option(help="Strategies to compare.")] = "random,entropy,diversity,cost_aware",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A number of the plan, for example --set repeats=3.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Replay active learning on a labelled data set: Dice over the number of labelled cases, for each strategy."""
+    options = options_of(ctx)
+    import yaml
+
+    from medseg.bundle import choose_device, load_bundle
+    from medseg.data import load_manifest
+    from medseg.errors import SettingsError
+    from medseg.label.simulate import SimulationPlan
+    from medseg.label.simulate import simulate as run_simulation
+
+    values: dict[str, object] = {"strategies": strategies.split(",")}
+    for text in settings or []:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise SettingsError(f"--set {text}: expected key=value.")
+        values[key] = yaml.safe_load(value)
+    with progress_bars(shown=not options.quiet) as progress:
+        bar = progress.add_task("rounds", total=None)
+        summary = run_simulation(
+            load_bundle(bundle, overlays=("train",)),
+            load_manifest(data),
+            data_root=root_of(data, data_root),
+            output=output,
+            plan=SimulationPlan.from_mapping(values, source="--set"),
+            device=choose_device(device),
+            progress=lambda stage, done, total: progress.update(bar, completed=done, total=total, description=stage),
+        )
+    if options.json:
+        print_json(summary)
+    elif not options.quiet:
+        for name, points in summary["curves"].items():
+            last = points[-1]
+            band = f" [{last['low']:.4f}, {last['high']:.4f}]" if last["low"] is not None else ""
+            messages.print(f"{name}: Dice {last['mean']:.4f}{band} with {last['labelled']} cases", markup=False)
+        messages.print(f"  {output / 'simulation.png'}", markup=False)
 
 
 def _versions(bundle: str, studies: str | None, work_folder: Path | None) -> WeightsVersions:

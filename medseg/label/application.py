@@ -161,7 +161,31 @@ class LabelApp(MONAILabelApp):
             UnknownTaskError: there is no such strategy.
         """
         self.task("strategy", str(request.get("strategy")), self._strategies)
+        self.follow_review()
         return super().next_sample(request)
+
+    def on_init_complete(self) -> None:
+        """The server is ready to start."""
+        self.follow_review()
+        super().on_init_complete()
+
+    def follow_review(self) -> None:
+        """Take over what was decided in napari on the same folder of studies."""
+        store = self.datastore()
+        if isinstance(store, StudiesDatastore):
+            store.follow_review()
+
+    def note_decision(self, image_id: str, tag: str, *, client: str) -> None:
+        """Enter in the review's journal what a client decided by saving a label."""
+        store = self.datastore()
+        if isinstance(store, StudiesDatastore):
+            store.journal.note(image_id, tag, labels=Path(store.get_label_uri(image_id, tag)), client=client)
+
+    def note_reopened(self, image_id: str) -> None:
+        """Enter in the review's journal that an accepted label was removed."""
+        store = self.datastore()
+        if isinstance(store, StudiesDatastore):
+            store.journal.note_reopened(image_id)
 
     def task(self, what: str, name: str, known: Mapping[str, Any]) -> Any:
         """The task of a name.

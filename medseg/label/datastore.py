@@ -14,22 +14,25 @@ from typing import Any
 from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.datastore.local import LocalDatastore
 
+from medseg.bundle import sha256_of
 from medseg.errors import CaseError, MedsegError
 from medseg.io import read_labels, read_volume, write_image
 from medseg.io.dicom.series import is_dicom_folder
 from medseg.io.formats import image_suffix, is_hidden, name_without_suffix
 from medseg.io.naming import is_label_name
+from medseg.label.decisions import ReviewJournal
 from medseg.label.dicom_seg import coded_segments
 from medseg.label.tags import tag_of
 from medseg.labels import LabelTable
 
-__all__ = ["IMAGE_PATTERNS", "PacsDatastore", "StudiesDatastore", "UnknownImageError", "check_name"]
+__all__ = ["ACCEPTED", "IMAGE_PATTERNS", "PacsDatastore", "StudiesDatastore", "UnknownImageError", "check_name"]
 
 IMAGE_PATTERNS = ("*.nii.gz", "*.nii", "*.nrrd", "*.mha")
 """One file each; ``.mhd`` keeps its voxels in a second one, which a client could not send."""
 
 LABELS_FOLDER = "labels"
 ACCEPTED = tag_of("accepted")
+REMOVED_TAG = {"reject": tag_of("rejected"), "second_reader": tag_of("needs_second_reader")}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ +@-]{0,127}")
 UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 UID_CHARACTERS = 64
@@ -62,6 +65,7 @@ class StudiesDatastore(LocalDatastore):
 
     def __init__(self, folder: Path, *, auto_reload: bool) -> None:
         self._root = folder.resolve()
+        self.journal = ReviewJournal(self._root)
         super().__init__(str(self._root), extensions=list(IMAGE_PATTERNS), auto_reload=auto_reload)
 
     def get_image_uri(self, image_id: str) -> str:
@@ -89,6 +93,28 @@ class StudiesDatastore(LocalDatastore):
         if not path:
             raise UnknownImageError(f"image {label_id[:80]!r} has no label with the tag {label_tag[:40]!r}.")
         return path
+
+    def follow_review(self) -> None:
+        """Take over what was decided in napari since this was last asked: an accepted case becomes ``final``.
+
+        Raises:
+            DataError: the journal is damaged.
+        """
+        for image_id, decision in self.journal.news().items():
+            known = self._datastore.objects.get(image_id)
+            if known is None:
+                continue
+            path = Path(super().get_label_uri(image_id, ACCEPTED) or self._root)
+            if decision.action != "accept" and path.is_file():
+                self._move_label(image_id, path, to=REMOVED_TAG.get(decision.action, "edited"))
+            elif decision.labels is not None and not (path.is_file() and _is_same(path, decision.labels)):
+                super().save_label(image_id, str(decision.labels), ACCEPTED, {"source": "review"})
+
+    def _move_label(self, image_id: str, path: Path, *, to: str) -> None:
+        """An accepted label that was taken back keeps its file under another tag."""
+        super().save_label(image_id, str(path), to, {"source": "review"})
+        path.unlink()
+        self.refresh()
 
     def accepted(self) -> list[tuple[str, Path, Path]]:
         """Each image with an accepted label: id, image, label."""
@@ -280,3 +306,7 @@ def _image_file(name: str) -> Path:
             f"a file that ends in {path.suffix[:12]!r} was sent: one of {', '.join(IMAGE_PATTERNS)} please."
         )
     return path
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return sha256_of(one) == sha256_of(other)

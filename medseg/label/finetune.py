@@ -31,7 +31,15 @@ from medseg.label.versions import Measured, Version, WeightsVersions
 from medseg.settings import Settings
 from medseg.training import train
 
-__all__ = ["AcceptedCase", "FineTuneRequest", "FineTuning", "fine_tune", "validation_cases"]
+__all__ = [
+    "AcceptedCase",
+    "FineTuneRequest",
+    "FineTuning",
+    "dice_over_cases",
+    "fine_tune",
+    "mean_dice",
+    "validation_cases",
+]
 
 CHECKPOINT_NAME = "checkpoint.pt"
 WEIGHTS_NAME = "model.safetensors"
@@ -128,12 +136,12 @@ def fine_tune(
         resume=is_resumed,
         progress=_Progress(steps, told),
     )
-    after = _dice(replace(bundle, weights=run / WEIGHTS_NAME), validation, device=device)
+    after = dice_over_cases(replace(bundle, weights=run / WEIGHTS_NAME), validation, device=device)
     measured = Measured(
         dice_before=before,
         dice_after=after,
-        mean_before=_mean(before),
-        mean_after=_mean(after),
+        mean_before=mean_dice(before),
+        mean_after=mean_dice(after),
         n_train=len(training),
         n_validation=len(validation),
         steps=steps,
@@ -239,13 +247,13 @@ def _measured_before(
         kept: dict[str, float | None] = json.loads(path.read_text(encoding="utf-8"))
         return kept
     told(f"measuring the weights in use on {len(cases)} cases")
-    before = _dice(replace(bundle, weights=start), cases, device=device)
+    before = dice_over_cases(replace(bundle, weights=start), cases, device=device)
     with atomic_write(path, overwrite=True) as temporary:
         temporary.write_text(json.dumps(before), encoding="utf-8")
     return before
 
 
-def _dice(bundle: Bundle, cases: Sequence[AcceptedCase], *, device: torch.device) -> dict[str, float | None]:
+def dice_over_cases(bundle: Bundle, cases: Sequence[AcceptedCase], *, device: torch.device) -> dict[str, float | None]:
     """Mean Dice of each label on the scans' own grids; None where neither segmentation nor reference has it."""
     segmenter = build_segmenter(bundle, device=device)
     schema = bundle.label_schema
@@ -262,7 +270,8 @@ def _dice(bundle: Bundle, cases: Sequence[AcceptedCase], *, device: torch.device
     return {name: round(sum(values) / len(values), 5) if values else None for name, values in scores.items()}
 
 
-def _mean(dice: Mapping[str, float | None]) -> float:
+def mean_dice(dice: Mapping[str, float | None]) -> float:
+    """The mean over the labels that were there; 0 where none was, so that such weights are never used."""
     known = [value for value in dice.values() if value is not None]
     return round(sum(known) / len(known), 5) if known else 0.0
 

@@ -163,8 +163,8 @@ def prepare_process(plan: ServerPlan) -> None:
     try:
         for name in ("sessions", "tmp", "logs"):
             (plan.work_folder / name).mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(plan.app_folder, ignore_errors=True)
-        shutil.copytree(shared_folder("app"), plan.app_folder, ignore=shutil.ignore_patterns("__pycache__"))
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(shared_folder("app"), plan.app_folder, ignore=ignored, dirs_exist_ok=True)  # its log stays
         for left in (plan.work_folder / "tmp").iterdir():  # of a server that was killed
             left.unlink(missing_ok=True) if left.is_file() else shutil.rmtree(left, ignore_errors=True)
     except OSError as error:

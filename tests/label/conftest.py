@@ -116,8 +116,8 @@ def write_blocks():
 def start_label_server():
     """Starts a server, gives it, and stops it."""
 
-    def started(**named):
-        server = start(**named)
+    def started(*words, **named):
+        server = start(*words, **named)
         yield server
         assert stop(server) == 0
 

@@ -17,8 +17,9 @@ from medseg.io.dicom.series import is_dicom_folder
 from medseg.io.formats import image_suffix, is_hidden
 from medseg.io.naming import is_label_name
 from medseg.label.application import LabelApp
-from medseg.label.datastore import check_name
+from medseg.label.datastore import ACCEPTED, check_name
 from medseg.label.endpoints.infer import SESSION_ID
+from medseg.label.request import refuse_places
 
 __all__ = ["router"]
 
@@ -40,6 +41,40 @@ def image(
     elif path.is_dir():
         path = _channel_file(path, channel)
     return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+
+
+@router.get("/datastore/")
+def listing(output: stock.ResultType | None = None) -> Any:
+    """The images and the tags of their labels, with what was decided elsewhere meanwhile."""
+    app: LabelApp = app_instance()
+    app.follow_review()
+    return stock.datastore(output)
+
+
+@router.put("/datastore/label")
+def save_label(
+    background_tasks: BackgroundTasks,
+    image: str,
+    label: UploadFile,
+    params: Annotated[str, Form()] = "{}",
+    tag: Annotated[str, Query(max_length=64)] = ACCEPTED,
+) -> Any:
+    """A label, kept; a tag that decides is entered in the journal of the review."""
+    app: LabelApp = app_instance()
+    info = refuse_places(_named_values(params))
+    told = stock.save_label(background_tasks, image, json.dumps(info), tag, label)
+    app.note_decision(image, tag, client=str(info.get("client_id", "")))
+    return told
+
+
+@router.delete("/datastore/label")
+def remove_label(id: str, tag: str) -> Any:  # noqa: A002  MONAI Label's name
+    """A label, removed."""
+    app: LabelApp = app_instance()
+    app.datastore().remove_label(id, tag)
+    if tag == ACCEPTED:
+        app.note_reopened(id)
+    return {}
 
 
 @router.put("/datastore/image/info")

@@ -62,6 +62,7 @@ def start_batch(model: str, images: BatchInferImageType = BatchInferImageType.IM
 def _checked(kind: str, what: str, name: str, params: Any) -> dict[str, Any]:
     app: LabelApp = app_instance()
     task = app.task(what, name, app.tasks[kind])
+    app.follow_review()
     asked = {key: value for key, value in refuse_places(params).items() if key not in OWN_KEYS or key == "model"}
     if what == "model":
         asked.pop("model", None)
