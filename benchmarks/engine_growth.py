@@ -1,6 +1,6 @@
 """Memory and time of the engine against the size of a volume and the number of classes, with a simulated network.
 
-    python benchmarks/engine_growth.py [--json] [--picture growth.png] [--largest 1024 1024 600]
+    python benchmarks/engine_growth.py [--json] [--picture growth.png] [--largest 1024 1024 600] [--only growth]
 
 The network costs next to nothing: what is measured is the engine itself, from an image in memory to its label map,
 one point in each fresh process. Windows of 96³ with an overlap of a half, blended with Gaussian weights.
@@ -53,16 +53,18 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--picture", type=Path, help="where to draw growth with the number of voxels")
     parser.add_argument("--largest", type=int, nargs=3, default=(1024, 1024, 600), help="the last size of the growth")
+    parser.add_argument("--only", choices=["growth"], help="leave out classes and slices")
     parser.add_argument("--point", type=int, nargs=4, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.point:
         print(json.dumps(measured(tuple(chosen.point[:3]), chosen.point[3])))
         return
-    found = {
-        "classes": [in_fresh_process(CLASSES[0], count) for count in CLASSES[1]],
-        "slices": [in_fresh_process((*SLICES[0], count), GROWTH_CLASSES) for count in SLICES[1]],
-        "growth": [in_fresh_process(size, GROWTH_CLASSES) for size in (*GROWTH, tuple(chosen.largest))],
-    }
+    largest = tuple(chosen.largest)
+    sizes = [size for size in GROWTH if prod(size) < prod(largest)]
+    found = {"growth": [in_fresh_process(size, GROWTH_CLASSES) for size in (*sizes, largest)]}
+    if chosen.only is None:
+        found["classes"] = [in_fresh_process(CLASSES[0], count) for count in CLASSES[1]]
+        found["slices"] = [in_fresh_process((*SLICES[0], count), GROWTH_CLASSES) for count in SLICES[1]]
     if chosen.picture:
         draw(found["growth"], chosen.picture)
     print(json.dumps(found, indent=2) if chosen.json else in_words(found))
@@ -104,13 +106,15 @@ def in_fresh_process(size: tuple[int, ...], n_classes: int) -> dict[str, object]
 
 
 def in_words(found: dict[str, list[dict[str, object]]]) -> str:
-    """Every point on a line, and the two growths of memory that are promised."""
+    """Every point on a line, and the two growths of memory that are promised where they were measured."""
     lines = [
         f"{kind:8} {'×'.join(map(str, point['size'])):14} {point['classes']:4} classes {point['seconds']:8.1f} s "
         f"{point['peak_mb']:9.0f} MB (image {point['image_mb']:.0f}, labels {point['labels_mb']:.0f})"
         for kind, points in found.items()
         for point in points
     ]
+    if "classes" not in found:
+        return "\n".join(lines)
     few, many = found["classes"]
     shape = sorted(few["size"])
     block_mb = 4 * (many["classes"] - few["classes"]) * WINDOW * shape[0] * shape[1] / 1e6

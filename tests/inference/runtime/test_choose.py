@@ -1,6 +1,7 @@
 """Runtimes: the same labels from each that is installed, proved before use, refused where they differ."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -66,6 +67,20 @@ def test_a_converted_network_is_kept_for_the_next_time(network, image, tmp_path,
     again.network_for(WINDOWS, image.shape[1:], n_windows=8)
     assert again.choice.proof == first.choice.proof
     assert [model.get_property("LOADED_FROM_CACHE") for model in loaded] == [True]
+
+
+def test_a_converted_network_without_the_compilers_work_is_compiled_and_not_converted_again(
+    network, image, tmp_path, monkeypatch
+):
+    pytest.importorskip("openvino")
+    first = WindowRuntime(network, name="openvino", key="unet", device=CPU, cache=tmp_path)
+    first.network_for(WINDOWS, image.shape[1:], n_windows=8)
+    shutil.rmtree(tmp_path / "compiled")
+    monkeypatch.setattr(torch.export, "export", None)  # would fail
+    again = WindowRuntime(network, name="openvino", key="unet", device=CPU, cache=tmp_path)
+    again.network_for(WINDOWS, image.shape[1:], n_windows=8)
+    assert again.choice.proof == first.choice.proof
+    assert len(list((tmp_path / "compiled").iterdir())) == 1
 
 
 @pytest.mark.parametrize(("n_windows", "expected"), [(4, "torch"), (2000, "openvino")])
