@@ -32,7 +32,7 @@ MS: Final = 1000
 
 
 class ReviewPanel(QWidget):
-    """The dock beside napari's canvas: worklist, segment, edit, see, decide."""
+    """The dock beside napari's canvas: worklist, segment, edit, see, decide. ``is_over`` once it was closed."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class ReviewPanel(QWidget):
         self._anatomy = Anatomy(napari_viewer)
         self._bound_layer: object = None
         self._window: QMainWindow | None = None
-        self._is_over = False
+        self.is_over = False
         self._lay_out()
         self.see.planes_wanted.connect(self.show_planes)
         self.see.areas_wanted.connect(self.show_areas)
@@ -92,12 +92,12 @@ class ReviewPanel(QWidget):
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Save, and give the case free, before the panel goes; or stay, where the person would rather."""
-        if self._is_over:
+        if self.is_over:
             return
         if not self._left() and event is not None:
             event.ignore()
             return
-        self._is_over = True
+        self.is_over = True
         self._timer.stop()
         self._anatomy.stop()
         free_keys(self.viewer)
@@ -123,7 +123,7 @@ class ReviewPanel(QWidget):
         """Hear of the dock's own button, which takes the panel out of the window without closing it."""
         super().changeEvent(event)
         is_out = event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None
-        if is_out and self._window is not None and not self._is_over:
+        if is_out and self._window is not None and not self.is_over:
             if somebody_is_there():
                 QTimer.singleShot(0, self._undocked)
             else:
