@@ -25,9 +25,10 @@ from monailabel.utils.async_tasks.utils import background_tasks
 from medseg import __version__
 from medseg.bundle import load_bundle
 from medseg.label.activelearning import SCORING, ScoredModel, ScoringTask, SelectionTask
-from medseg.label.datastore import PacsDatastore, StudiesDatastore
+from medseg.label.datastore import StudiesDatastore
 from medseg.label.infer import SegmentTask
 from medseg.label.launch import AppOptions, is_url
+from medseg.label.pacs import PacsDatastore
 from medseg.label.strategies import STRATEGIES
 from medseg.label.train import FineTuneTask
 from medseg.label.versions import WeightsVersions

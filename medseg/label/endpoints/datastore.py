@@ -17,8 +17,8 @@ from medseg.io.dicom.series import is_dicom_folder
 from medseg.io.formats import image_suffix, is_hidden
 from medseg.io.naming import is_label_name
 from medseg.label.application import LabelApp
-from medseg.label.datastore import ACCEPTED, check_name
 from medseg.label.endpoints.infer import SESSION_ID
+from medseg.label.names import ACCEPTED, check_name
 from medseg.label.request import refuse_places
 
 __all__ = ["router"]

@@ -24,8 +24,9 @@ from requests_toolbelt import MultipartEncoder
 from medseg.errors import SettingsError
 from medseg.io import read_labels
 from medseg.label.application import LabelApp
-from medseg.label.datastore import IMAGE_PATTERNS, PacsDatastore
 from medseg.label.dicom_seg import coded_segments
+from medseg.label.names import IMAGE_PATTERNS
+from medseg.label.pacs import PacsDatastore
 from medseg.label.request import refuse_places
 
 __all__ = ["router"]

@@ -9,7 +9,7 @@ from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoun
 
 from medseg.errors import MedsegError
 from medseg.label.application import UnknownTaskError
-from medseg.label.datastore import UnknownImageError
+from medseg.label.names import UnknownImageError
 
 __all__ = ["add_refusals"]
 
