@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import SimpleITK
 import torch
 from monai.data import MetaTensor
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
@@ -87,7 +88,7 @@ class SegmentTask(InferTask):
                 runner = self._runner(asked)
                 read = runner.read(case)
                 inferred = runner.infer(read, OutputPaths.beside(path), overwrite=True)
-            _write(inferred.segmentation, path, asked.result_dtype)
+            _write(inferred.segmentation, path, asked)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -133,9 +134,11 @@ def _devices() -> list[str]:
     return ["auto", "cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
 
 
-def _write(segmentation: Segmentation, path: Path, dtype: str) -> None:
-    if dtype == "uint8":
+def _write(segmentation: Segmentation, path: Path, asked: InferRequest) -> None:
+    if asked.result_dtype == "uint8":
         write_labels(segmentation, path, overwrite=True)
     else:
-        values = torch.from_numpy(segmentation.labels.astype(dtype))[None]
+        values = torch.from_numpy(segmentation.labels.astype(asked.result_dtype))[None]
         write_image(MetaTensor(values, affine=segmentation.geometry.affine), path, overwrite=True)
+    if asked.result_extension == ".nrrd" and not asked.result_compress:
+        SimpleITK.WriteImage(SimpleITK.ReadImage(str(path)), str(path), useCompression=False)

@@ -44,6 +44,9 @@ class InferRequest(Settings):
     result_extension: Literal[".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".mha"] = ".nii.gz"
     result_dtype: Literal["uint8", "uint16", "int16", "int32", "float32"] = "uint8"
 
+    result_compress: bool = True
+    """OHIF asks for ``.nrrd`` whose voxels are not packed, and reads no other."""
+
     @classmethod
     def of(cls, request: Mapping[str, Any]) -> Self:
         """The settings among what a client sent.

@@ -59,6 +59,16 @@ def test_another_voxel_type_holds_the_same_labels(label_server, client, tmp_path
     assert np.array_equal(np.asarray(found.dataobj), _expected(label_server, "tiny", "case_1").labels)
 
 
+def test_the_viewer_that_reads_no_packed_voxels_gets_them_plain(label_server, client, tmp_path):
+    asked = {"result_extension": ".nrrd", "result_dtype": "uint16", "result_compress": False}  # as OHIF asks
+    path = client.infer("tiny", "oblique", folder=tmp_path, params=asked).labels
+    header, _, voxels = path.read_bytes().partition(b"\n\n")
+    expected = _expected(label_server, "tiny", "oblique")
+    assert b"encoding: raw" in header
+    assert np.array_equal(np.frombuffer(voxels, "<u2").reshape(expected.labels.shape, order="F"), expected.labels)
+    assert np.allclose(np.asarray(read_labels(path).affine), expected.geometry.affine, atol=1e-4)
+
+
 def test_a_format_that_is_not_written_is_refused(client, tmp_path):
     with pytest.raises(ServerError, match=r"\(422\): params: result_extension"):
         client.infer("tiny", "case_1", folder=tmp_path, params={"result_extension": ".exe"})
@@ -137,5 +147,6 @@ def test_the_stock_client_does_the_same(label_server, tmp_path):
 def test_ohif_is_served_with_the_files_its_page_asks_for(client):
     with client._server.answer("GET", "/ohif/") as answer:
         assert b"OHIF" in answer.read()
+        assert f"MONAILABEL_SERVER_URL={client.url}/" in answer.headers["set-cookie"]
     with client._server.answer("GET", "/ohif/manifest.json") as answer:
         assert json.loads(answer.read())

@@ -32,13 +32,15 @@ def root() -> dict[str, str]:
 
 
 @router.get("/ohif/{path:path}")
-def ohif(path: str) -> FileResponse:
+def ohif(request: Request, path: str) -> FileResponse:
+    """OHIF's files; its page also learns where the server is, which it would look for at port 8000."""
     file = (OHIF / path).resolve()
     if not (file.is_relative_to(OHIF) and file.is_file()):
         file = OHIF / "index.html"  # OHIF finds its own way from there
     if not file.is_file():
         raise HTTPException(404, "this installation of MONAI Label has no OHIF.")
-    return FileResponse(file)
+    cookie = {"Set-Cookie": f"MONAILABEL_SERVER_URL={request.base_url}; Path=/ohif; SameSite=Strict"}
+    return FileResponse(file, headers=cookie if file.name == "index.html" else None)
 
 
 @router.get("/proxy/dicom/{path:path}")
