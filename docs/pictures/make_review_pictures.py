@@ -50,7 +50,9 @@ def keep(pixels: np.ndarray, name: str) -> None:
     image = Image.fromarray(pixels[..., :3])
     if image.width > WIDTH:
         image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
-    image.quantize(200, dither=Image.Dither.NONE).save(HERE / f"review_{name}.png", optimize=True)
+    image.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        HERE / f"review_{name}.png", optimize=True
+    )
 
 
 def grabbed(widget: QWidget) -> np.ndarray:
@@ -100,8 +102,8 @@ def write_tumour(folder: Path) -> None:
     nib.save(nib.Nifti1Image(labels * brain, affine), case / f"{case.name}_seg.nii.gz")
 
 
-def of_the_head(camera: Camera, folder: Path) -> None:
-    """Worklist, editing, differences, uncertainty, planes, three dimensions, decision."""
+def of_editing(camera: Camera, folder: Path) -> None:
+    """Worklist, editing, differences."""
     panel, viewer = camera.panel, camera.viewer
     panel.desk.show_worklist(worklist_from_folder(folder))
     panel.worklist.open_case("head_2")
@@ -116,25 +118,33 @@ def of_the_head(camera: Camera, folder: Path) -> None:
     panel.edit.labels.choose_row(3)
     panel.edit.choose_mode("paint")
     for step in range(6):
-        z, y, x = (size // 2 for size in layers.grid.shape)
+        _, y, x = (size // 2 for size in layers.grid.shape)
         layers.labels.brush_size = 8
         layers.labels.paint((viewer.dims.current_step[0], y - 20 + 3 * step, x - 24 + 5 * step), 4)
-    panel.use_tool("grow")
+    panel.use_tool("smooth")
     camera.take("edit")
     camera.show("see")
     panel.see.difference.setChecked(True)
     panel.see.measure()
     camera.take("difference")
     panel.see.difference.setChecked(False)
+
+
+def of_looking(camera: Camera) -> None:
+    """Uncertainty, three dimensions, decision, planes."""
+    panel, layers = camera.panel, camera.panel.desk.layers
     changed = ndimage.binary_dilation(panel.desk.session.editor.labels == 4, iterations=3)
     panel.desk.show_uncertainty(ndimage.gaussian_filter(changed.astype(np.float32), 2) * 0.9)
+    panel.see.outline.setChecked(True)
     panel.see.jump()
     camera.take("uncertainty")
     panel.desk.hide_uncertainty()
+    panel.see.outline.setChecked(False)
+    layers.hide_labels(frozenset({1}))
     panel.see.volume.setChecked(True)
-    viewer.scene.camera.angles = (0, 25, 50)
     camera.take("3d")
     panel.see.volume.setChecked(False)
+    layers.hide_labels(frozenset())
     camera.show("decide")
     panel.decide.reject()
     QTest.qWait(300)
@@ -150,7 +160,8 @@ def main() -> None:
     camera = Camera()
     with tempfile.TemporaryDirectory() as heads, tempfile.TemporaryDirectory() as tumours:
         write_heads(Path(heads))
-        of_the_head(camera, Path(heads))
+        of_editing(camera, Path(heads))
+        of_looking(camera)
         write_tumour(Path(tumours))
         manifest = load_manifest("brats_2021").on_disk(Path(tumours))
         camera.panel.desk.show_worklist(worklist_from_manifest(manifest, Path(tumours)))
