@@ -97,11 +97,8 @@ def shown() -> napari.Viewer:
 
 def measured(viewer: napari.Viewer, layer: napari.layers.Labels, repeats: int) -> list[tuple[float, float]]:
     """Milliseconds from press, move and release of the brush, and from a step of slices, to the picture."""
-    native = next(
-        widget
-        for widget in QApplication.allWidgets()
-        if type(widget).__name__ == "CanvasBackendDesktop" and widget.isVisible()
-    )
+    shown = [widget for widget in QApplication.allWidgets() if widget.isVisible()]
+    native = next(widget for widget in shown if type(widget).__name__ == "CanvasBackendDesktop")
     layer.mode, layer.brush_size, layer.selected_label = "paint", BRUSH, 3
     viewer.dims.set_current_step(0, SHAPE[2] // 2)
     QTest.qWait(1500)

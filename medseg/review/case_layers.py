@@ -223,7 +223,6 @@ class CaseLayers:
         self.maps[name] = layer
         active = self.viewer.layers.selection.active
         self.viewer.add_layer(layer)
-        self.viewer.layers.move(self.viewer.layers.index(self.labels), len(self.viewer.layers))
         self.viewer.layers.selection.active = active  # what a person edits stays what they edit
 
     def _on_paint(self, event: Any) -> None:

@@ -13,6 +13,11 @@ __all__ = ["LabelList"]
 COLUMNS: Final = ("", "Label", "Key", "mL", "Lock", "Hide")
 NAME, KEY, VOLUME, LOCK, HIDE = 1, 2, 3, 4, 5
 SWATCH_PX: Final = 16
+BOXES: Final = (
+    "QTableWidget::indicator { border: 1px solid #9aa0a6; } QTableWidget::indicator:checked { background: #f9ab00; }"
+)
+"""napari's themes draw the boxes of a table as dark as the table."""
+
 KEYS: Final = 9
 """Labels that have a key: 1 to 9, in the order of the table."""
 
@@ -31,6 +36,7 @@ class LabelList(QTableWidget):
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.verticalHeader().hide()
+        self.setStyleSheet(BOXES)
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.horizontalHeader().setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         self._labels: tuple[Label, ...] = ()

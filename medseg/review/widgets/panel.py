@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Final
+from weakref import ReferenceType, ref
 
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QObject, QTimer
@@ -53,7 +54,7 @@ class ReviewPanel(QWidget):
         self.areas: AreaPlot | None = None
         self._anatomy = Anatomy(napari_viewer)
         self._bound_layer: object = None
-        self._window: QMainWindow | None = None
+        self._window: ReferenceType[QMainWindow] | None = None  # weakly: a closed window is let go
         self.is_over = False
         self._lay_out()
         self.see.planes_wanted.connect(self.show_planes)
@@ -101,20 +102,25 @@ class ReviewPanel(QWidget):
         self._timer.stop()
         self._anatomy.stop()
         free_keys(self.viewer)
-        if self._window is not None:
-            self._window.removeEventFilter(self)
+        window = self._window() if self._window is not None else None
+        if window is not None:
+            window.removeEventFilter(self)
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """Watch the window that the panel is docked in: Qt tells its parts nothing of its closing."""
         super().showEvent(event)
-        if self._window is None:
-            self._window = _main_window(self)
-            if self._window is not None:
-                self._window.installEventFilter(self)
+        window = _main_window(self)
+        if self._window is None and window is not None:
+            self._window = ref(window)
+            window.installEventFilter(self)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Close the case before the window closes; keep the window where the person would rather stay."""
-        if watched is self._window and event is not None and event.type() == QEvent.Type.Close and not self._left():
+        if self._window is None or watched is not self._window():
+            return False
+        if event is None or event.type() != QEvent.Type.Close:
+            return False
+        if not self._left():
             event.ignore()
             return True
         return False

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QFormLayout,
+    QHeaderView,
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
@@ -30,6 +31,8 @@ __all__ = ["ViewTab"]
 
 MEASURES: Final = ("Label", "Long axis (mm)", "Short axis (mm)", "3D (mm)")
 OUTLINE_PX: Final = 2
+FROM_THE_FRONT, HEAD_UP = (-0.35, 1.0, 0.5), (1.0, 0.0, 0.0)
+"""A view in three dimensions to begin with, along the screen's axes: to the head, the back, the left."""
 
 
 class ViewTab(QWidget):
@@ -61,6 +64,8 @@ class ViewTab(QWidget):
             box.toggled.connect(act)
         self.measures = QTableWidget(0, len(MEASURES))
         self.measures.setHorizontalHeaderLabels(list(MEASURES))
+        self.measures.verticalHeader().hide()
+        self.measures.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self._lay_out()
         desk.listen(self.refresh)
         self.refresh()
@@ -142,6 +147,8 @@ class ViewTab(QWidget):
 
     def _show_volume(self, is_on: bool) -> None:
         self._desk.viewer.dims.ndisplay = 3 if is_on else 2
+        if is_on:
+            self._desk.viewer.scene.camera.set_view_direction(FROM_THE_FRONT, up_direction=HEAD_UP)
         if self._desk.layers is not None:  # a scan in three dimensions hides the labels inside it
             self._desk.layers.images[self._desk.layers.active_channel].visible = not is_on
 

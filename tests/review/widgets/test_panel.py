@@ -44,9 +44,7 @@ def panel(viewer, scans, qtbot):
     qtbot.wait(100)
     yield made
     if not made.is_over:
-        viewer.window.remove_dock_widget(made)
-    made.deleteLater()
-    qtbot.wait(50)
+        made.close()
 
 
 @pytest.fixture
@@ -215,6 +213,7 @@ def test_closing_a_viewer_from_a_program_keeps_the_edits_and_frees_the_case(pane
     assert holder_of(folder.lock_of("scan_0")).owner == "R. Eader"
     panel.viewer.close()
     assert panel.desk.session is None
+    panel.is_over = True  # Qt has deleted it with its window
     assert holder_of(folder.lock_of("scan_0")) is None
     assert folder.autosave_of("scan_0").exists()
 
