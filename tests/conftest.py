@@ -27,8 +27,13 @@ BESIDE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared"
 
 
 def pytest_configure() -> None:
-    """The tests run side by side: one thread each, said before torch is imported."""
+    """The tests run side by side: one thread each, said before torch is imported.
+
+    Text is UTF-8 in the processes that run them: Qt sets the locale of a process that opens a window, to C where the
+    machine has no other.
+    """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("PYTHONUTF8", "1")
 
 
 def _folder_from_environment(variable: str, default: Path) -> Path:
