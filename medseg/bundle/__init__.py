@@ -4,6 +4,7 @@ from medseg.bundle.build import build_network, build_segmenter, choose_device
 from medseg.bundle.cohort import CaseEnd, run_cases
 from medseg.bundle.create import create_bundle
 from medseg.bundle.download import download_large_files, large_files
+from medseg.bundle.edition import edition_of
 from medseg.bundle.evaluate import evaluate_bundle, evaluate_split
 from medseg.bundle.facts import bundle_facts
 from medseg.bundle.forecast import Forecast, forecast, together
@@ -33,6 +34,7 @@ __all__ = [
     "create_bundle",
     "differences",
     "download_large_files",
+    "edition_of",
     "evaluate_bundle",
     "evaluate_split",
     "find_bundles",

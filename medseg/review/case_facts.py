@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.bundle import Bundle, find_bundles, load_bundle
+from medseg.bundle import Bundle, edition_of, find_bundles, load_bundle
 from medseg.errors import MedsegError
 from medseg.io import read_labels
-from medseg.review.edits import nested_regions
+from medseg.labels import LabelTable
+from medseg.review.edits import NestedRegions, nested_regions
 from medseg.review.label_names import generic_table, label_table_of
 from medseg.review.opening import CaseToReview
 from medseg.review.session import ReviewSession
@@ -26,23 +27,40 @@ HU_OF_AIR = -500.0
 def to_review(case: WorklistCase, worklist: Worklist) -> CaseToReview:
     """A case of a worklist as a session opens it: what its values mean, which model made them."""
     bundle = _bundle_of(case)
-    if bundle is not None:
-        table = bundle.label_table
-    elif worklist.label_table is not None:
-        table = worklist.label_table
-    elif case.segmentation is not None:
-        labels = read_labels(case.segmentation).as_tensor().numpy()
-        table = label_table_of(case.segmentation, labels) or generic_table([])
-    else:
-        table = generic_table([])
+    table, regions = _meaning_of(case, worklist, bundle)
     return CaseToReview(
         files=case.files,
         label_table=table,
         labels=case.segmentation,
         bundle=case.bundle,
         modality=bundle.channels[0].modality if bundle else "",
-        regions=worklist.regions if bundle is None else nested_regions(bundle.label_schema),
+        regions=regions,
     )
+
+
+def _meaning_of(
+    case: WorklistCase, worklist: Worklist, bundle: Bundle | None
+) -> tuple[LabelTable, NestedRegions | None]:
+    """What the labels mean and how they nest, by the data set, the names of BraTS's files, the model or the file."""
+    if worklist.label_table is not None:
+        return worklist.label_table, worklist.regions
+    edition = edition_of(case.files)
+    if edition is not None and _holds_only(case, edition.label_table):
+        return edition.label_table, nested_regions(edition)
+    if bundle is not None:
+        return bundle.label_table, nested_regions(bundle.label_schema)
+    if case.segmentation is None:
+        return generic_table([]), None
+    labels = read_labels(case.segmentation).as_tensor().numpy()
+    return label_table_of(case.segmentation, labels) or generic_table([]), None
+
+
+def _holds_only(case: WorklistCase, table: LabelTable) -> bool:
+    """Whether every value of the case's labels is in the table: later editions have more."""
+    if case.segmentation is None:
+        return True
+    values = set(np.unique(read_labels(case.segmentation).as_tensor().numpy()).tolist())
+    return values <= {0, *(label.index for label in table)}
 
 
 def channels_of(session: ReviewSession) -> Mapping[str, NDArray[np.float32]]:
