@@ -121,7 +121,6 @@ def of_editing(camera: Camera, folder: Path) -> None:
         _, y, x = (size // 2 for size in layers.grid.shape)
         layers.labels.brush_size = 8
         layers.labels.paint((viewer.dims.current_step[0], y - 20 + 3 * step, x - 24 + 5 * step), 4)
-    panel.use_tool("smooth")
     camera.take("edit")
     camera.show("see")
     panel.see.difference.setChecked(True)

@@ -13,6 +13,9 @@ __all__ = ["LabelList"]
 COLUMNS: Final = ("", "Label", "Key", "mL", "Lock", "Hide")
 NAME, KEY, VOLUME, LOCK, HIDE = 1, 2, 3, 4, 5
 SWATCH_PX: Final = 16
+LEAST_PX: Final = 130
+"""Room for four labels, however low the window."""
+
 BOXES: Final = (
     "QTableWidget::indicator { border: 1px solid #9aa0a6; } QTableWidget::indicator:checked { background: #f9ab00; }"
 )
@@ -37,6 +40,7 @@ class LabelList(QTableWidget):
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.verticalHeader().hide()
         self.setStyleSheet(BOXES)
+        self.setMinimumHeight(LEAST_PX)
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.horizontalHeader().setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         self._labels: tuple[Label, ...] = ()
