@@ -18,7 +18,7 @@ from medseg.review.opening import CaseToReview
 from medseg.review.session import ReviewSession
 from medseg.review.worklist import Worklist, WorklistCase
 
-__all__ = ["channels_of", "modality_of", "to_review"]
+__all__ = ["channels_of", "middle_of", "modality_of", "to_review"]
 
 HU_OF_AIR = -500.0
 """A scan that goes below this is a CT: no MR scanner gives such values."""
@@ -67,6 +67,15 @@ def channels_of(session: ReviewSession) -> Mapping[str, NDArray[np.float32]]:
     """The channels (I, J, K) of an open case by name."""
     names = [channel.channel for channel in session.case.files.channels]
     return dict(zip(names, session.scan.image.as_tensor().numpy(), strict=True))
+
+
+def middle_of(labels: NDArray[np.uint8]) -> tuple[float, float, float]:
+    """Where there is most to see: the middle (i, j, k) of the labels (I, J, K), else of the scan."""
+    found = np.nonzero(labels[::2, ::2, ::2])  # every other voxel: a large CT is not searched whole
+    i, j, k = (
+        2 * float(np.median(axis)) if len(axis) else size // 2 for axis, size in zip(found, labels.shape, strict=True)
+    )
+    return i, j, k
 
 
 def modality_of(session: ReviewSession) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from medseg.errors import GeometryError, ReviewError
 from medseg.geometry import geometry_of
 from medseg.io import read_labels
-from medseg.review.case_facts import channels_of, to_review
+from medseg.review.case_facts import channels_of, middle_of, to_review
 from medseg.review.case_layers import CaseLayers
 from medseg.review.measure import Spot, disagreement_spots, uncertain_spots
 from medseg.review.preferences import ReviewPreferences
@@ -91,7 +91,7 @@ class ReviewDesk:
         self.layers = CaseLayers.show(
             self.viewer, session.editor, channels_of(session), case_id=case_id, opacity=self.preferences.overlay_opacity
         )
-        self._go_to_labels()
+        self.layers.jump_to(middle_of(session.editor.labels))
         self._refresh()
         return session
 
@@ -277,16 +277,6 @@ class ReviewDesk:
             return uncertain_spots(self._uncertainty, threshold=UNCERTAIN, at_least_voxels=SPOT_VOXELS)
         other = session.editor.opened if self.other is None else self.other
         return disagreement_spots(session.editor.labels, other, at_least_voxels=SPOT_VOXELS)
-
-    def _go_to_labels(self) -> None:
-        """Begin where there is most to see: in the middle of the labels, else of the scan."""
-        session, layers = self.opened()
-        found = np.nonzero(session.editor.labels[::2, ::2, ::2])
-        shape = session.editor.labels.shape
-        middle = [
-            2 * float(np.median(axis)) if len(axis) else size // 2 for axis, size in zip(found, shape, strict=True)
-        ]
-        layers.jump_to(middle)
 
     def _listed(self) -> Worklist:
         if self.worklist is None:

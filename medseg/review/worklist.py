@@ -137,7 +137,7 @@ class Worklist:
     def after(self, entries: Iterable[JournalEntry]) -> "Worklist":
         """The same cases with what these entries say, all of the journal's."""
         reviews = review_states(entries)
-        cases = (replace(case, review=reviews.get(case.case_id) or CaseReview(case.case_id)) for case in self.cases)
+        cases = (replace(case, review=reviews.get(case.case_id) or case.review) for case in self.cases)
         return replace(self, cases=tuple(cases))
 
     def filtered(
