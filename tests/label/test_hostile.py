@@ -160,6 +160,7 @@ def test_none_of_two_hundred_hostile_requests_reads_writes_or_breaks_anything(la
             wrong.append((method, path[:80], status, content[:120]))
     assert wrong == []
     assert _state(label_server) == before
+    assert not list((label_server.work_folder / "tmp").glob("*.nii.gz"))  # nor is anything kept of what was refused
     assert label_server.process.poll() is None
     assert label_server.client.info().models
 

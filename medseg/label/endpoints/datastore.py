@@ -1,6 +1,8 @@
 """Endpoints of the data store where MONAI Label's would fail or trust: folders as images, notes, sessions, weights."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,6 +53,19 @@ def listing(output: stock.ResultType | None = None) -> Any:
     return stock.datastore(output)
 
 
+@router.put("/datastore/")
+@router.put("/datastore/image")
+def add_image(
+    background_tasks: BackgroundTasks,
+    file: UploadFile,
+    image: str | None = None,
+    params: Annotated[str, Form()] = "{}",
+) -> Any:
+    """An image, added."""
+    with _done_when_refused(background_tasks):
+        return stock.add_image(background_tasks, image, params, file)
+
+
 @router.put("/datastore/label")
 def save_label(
     background_tasks: BackgroundTasks,
@@ -62,7 +77,8 @@ def save_label(
     """A label, kept; a tag that decides is entered in the journal of the review."""
     app: LabelApp = app_instance()
     info = refuse_places(_named_values(params))
-    told = stock.save_label(background_tasks, image, json.dumps(info), tag, label)
+    with _done_when_refused(background_tasks):
+        told = stock.save_label(background_tasks, image, json.dumps(info), tag, label)
     app.note_decision(image, tag, client=str(info.get("client_id", "")))
     return told
 
@@ -108,7 +124,8 @@ def new_session(
         raise HTTPException(400, "send the files themselves, each with its name: archives are not unpacked.")
     for name in names:
         check_name(name, what="the file name")
-    return stock_session.create_session(background_tasks, False, expiry, files)
+    with _done_when_refused(background_tasks):
+        return stock_session.create_session(background_tasks, False, expiry, files)
 
 
 @router.get("/session/{session_id}")
@@ -125,6 +142,17 @@ def remove_session(session_id: str) -> Any:
 @router.delete("/model/{model}")
 def model(model: str) -> Any:  # noqa: ARG001  whichever it is
     raise HTTPException(403, "weights change by training and promotion only.")
+
+
+@contextmanager
+def _done_when_refused(tasks: BackgroundTasks) -> Iterator[None]:
+    """FastAPI lets the tasks of a refused request fall, and with them what they would have removed."""
+    try:
+        yield
+    except BaseException:
+        for task in tasks.tasks:
+            task.func(*task.args, **task.kwargs)
+        raise
 
 
 def _named_values(text: str) -> dict[str, Any]:
