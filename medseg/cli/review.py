@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,7 +48,7 @@ def review(
     The review is kept in the folder review beside the scans; see also medseg journal.
     """
     options = options_of(ctx)
-    _check_napari()
+    _check_window()
     with working("opening", shown=not options.quiet):
         worklist = (
             _worklist(paths or [], segmentations, bundle=bundle, data=data, data_root=data_root)
@@ -117,11 +119,11 @@ def _server_worklist(url: str, paths: list[Path], *, token: str | None) -> Workl
     return ReviewServer(MonaiLabelClient(url, token=token), paths[0]).worklist()
 
 
-def _check_napari() -> None:
-    """Nothing, if napari and a Qt are installed.
+def _check_window() -> None:
+    """Nothing, if napari and a Qt are installed and there is a display for them: without one Qt ends the process.
 
     Raises:
-        SettingsError: they are not.
+        SettingsError: one of them is missing.
     """
     from importlib.util import find_spec
 
@@ -130,3 +132,8 @@ def _check_napari() -> None:
     missing = [name for name in ("napari", "qtpy", "PySide6") if find_spec(name) is None]
     if "napari" in missing or {"qtpy", "PySide6"} <= set(missing):
         raise SettingsError("the review needs napari, which is not installed: pip install 'medseg[napari]'.")
+    has_display = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
+    if sys.platform.startswith("linux") and not has_display:
+        raise SettingsError(
+            "the review opens a window, and there is no display: log in to a desktop, or use ssh -X or xvfb-run."
+        )

@@ -35,7 +35,7 @@ __all__ = ["ReviewServer", "ServerJob"]
 FINAL: Final = "final"
 """The tag of accepted labels; of others the newest proposal is shown."""
 
-PROPOSALS: Final = ("edited", "rejected", "original")
+PROPOSALS: Final = ("edited", "second_reader", "rejected", "original")
 CHANNEL: Final = "image"
 
 

@@ -88,8 +88,8 @@ class Tool:
         Raises:
             ReviewError: the tool needs a second label and none was chosen.
         """
-        if self.needs_other and use.other is None:
-            raise ReviewError(f"{self.title.lower()} needs a second label: choose it beside the button.")
+        if self.needs_other:
+            _other(use)
         return lambda labels: self.run(labels, use)
 
     def describe(self, use: ToolUse) -> str:
@@ -146,7 +146,8 @@ def _merge(labels: Labels, use: ToolUse) -> Labels:
 
 
 def _other(use: ToolUse) -> int:
-    assert use.other is not None, "Tool.edit has checked it"
+    if use.other is None:
+        raise ReviewError("this tool needs a second label: choose it beside the button.")
     return use.other
 
 
