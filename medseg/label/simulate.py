@@ -103,6 +103,7 @@ def simulate(  # noqa: PLR0913  what is replayed on what, by which plan, where t
                 kept[name, repeat, number] = line
                 labelled = sorted([*labelled, *line["next"]])
                 progress("rounds", len(kept), total)
+        replay.forget(repeat)
     summary = _summary(plan, list(kept.values()))
     with atomic_write(output / "simulation.json", overwrite=True) as temporary:
         temporary.write_text(json.dumps(summary, indent=2), encoding="utf-8")
@@ -133,7 +134,7 @@ class _Replay:
         is_last = number + 1 == self.plan.rounds
         trained = None
         if same is None or (STRATEGIES[name].needs_scores and not is_last):
-            trained = self._trained(labelled, repeat)
+            trained = self._trained(labelled, repeat, number)
         if same is not None:  # of another strategy, with the very same cases
             dice = float(same["dice"])
         else:
@@ -144,15 +145,20 @@ class _Replay:
         line["next"] = chosen
         with (self.output / ROUNDS_NAME).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
-        shutil.rmtree(self._folder, ignore_errors=True)
         return line
 
-    @property
-    def _folder(self) -> Path:
-        return self.output / "training"
+    def forget(self, repeat: int) -> None:
+        """Delete the models of a repeat."""
+        shutil.rmtree(self.output / f"training_{repeat}", ignore_errors=True)
 
-    def _trained(self, labelled: Sequence[str], repeat: int) -> Bundle:
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def _trained(self, labelled: Sequence[str], repeat: int, number: int) -> Bundle:
+        # Every strategy of a repeat begins with the same cases: that model is kept until the repeat is over.
+        folder = self.output / f"training_{repeat}" / ("first" if number == 0 else "later")
+        trained = replace(self.bundle, weights=folder / "model.safetensors")
+        done = folder / "done"
+        if number == 0 and done.is_file():
+            return trained
+        shutil.rmtree(folder, ignore_errors=True)
         steps = self.plan.steps
         section = dict(parse_settings(self.bundle, "training"))
         section |= {"steps": steps, "seed": repeat, "validate_every": steps, "checkpoint_every": steps}
@@ -161,8 +167,9 @@ class _Replay:
             scheduler["warmup_steps"] = min(scheduler["warmup_steps"], steps // 10)
         recipe = self.bundle.with_config(training=section, lr_scheduler=scheduler)
         manifest = self.data.manifest.model_copy(update={"splits": Splits(train=tuple(labelled))})
-        train(recipe, manifest, data_root=self.data.root, output=self._folder, device=self.device)
-        return replace(self.bundle, weights=self._folder / "model.safetensors")
+        train(recipe, manifest, data_root=self.data.root, output=folder, device=self.device)
+        done.touch()
+        return trained
 
     def _chosen(
         self, name: str, trained: Bundle | None, labelled: Sequence[str], *, seed: tuple[int, ...]
