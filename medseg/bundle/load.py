@@ -22,11 +22,12 @@ from torch import nn
 
 from medseg.bundle.foreign import adapted, gives_regions, region_labels, without_own_steps
 from medseg.bundle.trust import check_digest, check_imports, check_part
-from medseg.data import Channel, LabelSchema, load_schema, shared_folder
+from medseg.data import Channel, LabelSchema, load_schema
 from medseg.errors import BundleError
 from medseg.io import ChannelSpec
 from medseg.labels import LabelTable
 from medseg.networks.checkpoints import open_weights
+from medseg.shared_folder import shared_folder
 
 __all__ = ["Bundle", "find_bundles", "load_bundle", "load_weights", "parse_settings", "sha256_of"]
 

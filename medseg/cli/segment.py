@@ -10,6 +10,7 @@ import typer
 
 from medseg.cli.console import error_line, messages, print_json, working
 from medseg.cli.context import GlobalOptions, options_of
+from medseg.cli.loading import are_brought_along, import_monai_alone, without_garbage_collection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,7 +70,9 @@ def segment(
 ) -> None:
     """Segment one scan, several, or a folder of cases with one model, or with several that are averaged."""
     options = options_of(ctx)
-    with working("loading medseg", shown=not options.quiet):
+    with working("loading medseg", shown=not options.quiet), without_garbage_collection():
+        if are_brought_along(bundle):
+            import_monai_alone()
         from medseg.bundle import Extras, choose_device, plan_outputs
         from medseg.cli.cohort import run_cohort
         from medseg.cli.plan import show_plan

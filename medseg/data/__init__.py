@@ -14,7 +14,6 @@ from medseg.data.label_schema import (
     schema_names,
 )
 from medseg.data.manifest import Archive, Channel, DataCase, DataManifest, load_manifest, manifest_names
-from medseg.data.shared_folder import shared_folder
 from medseg.data.splits import Split, SplitRule, Splits
 
 __all__ = [
@@ -42,5 +41,4 @@ __all__ = [
     "load_schema",
     "manifest_names",
     "schema_names",
-    "shared_folder",
 ]

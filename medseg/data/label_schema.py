@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from medseg.data.shared_folder import shared_folder
 from medseg.errors import DataError
 from medseg.labels import Label, LabelTable
 from medseg.settings import Settings
+from medseg.shared_folder import shared_folder
 
 __all__ = ["LabelSchema", "Region", "check_convertible", "convert_labels", "load_schema", "schema_names"]
 

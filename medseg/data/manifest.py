@@ -15,12 +15,12 @@ from pydantic import Field, ValidationError, model_validator
 
 from medseg.data.dataset_json import is_dataset_json, manifest_values
 from medseg.data.label_schema import LabelSchema, load_schema
-from medseg.data.shared_folder import shared_folder
 from medseg.data.splits import Split, SplitRule, Splits
 from medseg.errors import DataError
 from medseg.io import ChannelFile
 from medseg.labels import Label, LabelTable
 from medseg.settings import Settings
+from medseg.shared_folder import shared_folder
 
 __all__ = ["Archive", "Channel", "DataCase", "DataManifest", "Split", "load_manifest", "manifest_names"]
 

@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 import medseg
 from medseg.bundle import Bundle, find_bundles, load_bundle
-from medseg.data import shared_folder
 from medseg.errors import OutputError, SettingsError
 from medseg.label.installation import stand_in_folders
 from medseg.settings import Settings
+from medseg.shared_folder import shared_folder
 
 __all__ = [
     "AppOptions",

@@ -3,8 +3,8 @@
 import pytest
 
 import medseg
-from medseg.data import shared_folder
 from medseg.errors import DataError
+from medseg.shared_folder import shared_folder
 
 
 def test_a_checkout_has_its_folders_beside_the_package():
