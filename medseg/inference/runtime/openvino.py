@@ -2,12 +2,14 @@
 
 A conversion is proved in float32 first, where nothing but rounding may differ; half precision would hide a mistake.
 A converted network is kept on disk, and what the compiler made of it for this processor beside: the second start
-takes a second. The compiler runs in a process of its own (``openvino_worker``), while torch computes here what its
-work is proved against.
+takes a second. Torch computes what the conversion is proved against while the conversion goes on, and while the
+compiler runs, which has a process of its own (``openvino_worker``).
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -81,33 +83,46 @@ def _make(golden: Golden, model: Path, compiled: Path, *, folder: Path, precisio
     else:
         converted = folder / "model.xml"
         began = time.monotonic()
-        _convert(golden, converted)
-        limit_s = LIMIT_S + LIMIT_SHARE * (time.monotonic() - began)
-        np.save(folder / "window.npy", golden.window.numpy())
-        order = replace(order, model=str(converted), window=str(folder / "window.npy"))
-        with compiled_apart(order, folder=folder, limit_s=limit_s):
-            expected = golden.expected
-        _check(torch.from_numpy(np.load(order.answer)), expected)
+        program = _exported(golden)
+        with ThreadPoolExecutor(max_workers=1) as pool:  # conversion is Python, and leaves the other processors idle
+            expected = pool.submit(lambda: golden.expected)
+            _convert(program, converted)
+            limit_s = LIMIT_S + LIMIT_SHARE * (time.monotonic() - began)
+            np.save(folder / "window.npy", golden.window.numpy())
+            order = replace(order, model=str(converted), window=str(folder / "window.npy"))
+            with compiled_apart(order, folder=folder, limit_s=limit_s):
+                expected.result()
+        _check(torch.from_numpy(np.load(order.answer)), golden.expected)
         # The weights are in place before the file that is looked for.
         converted.with_suffix(".bin").replace(model.with_suffix(".bin"))
         converted.replace(model)
     _take_place(Path(order.folder), compiled)
 
 
-def _convert(golden: Golden, path: Path) -> None:
+def _exported(golden: Golden) -> torch.export.ExportedProgram:
+    with _told_apart(), torch.no_grad():
+        network = with_written_norms(golden.network)
+        return torch.export.export(network, (torch.zeros(golden.shape),), strict=False)
+
+
+def _convert(program: torch.export.ExportedProgram, path: Path) -> None:
     openvino = import_quietly()
-    try:
-        with torch.no_grad():
-            network = with_written_norms(golden.network)
-            program = torch.export.export(network, (torch.zeros(golden.shape),), strict=False)
+    with _told_apart():
         model = openvino.convert_model(program)
         separate_heads(openvino, model)
-    except (OSError, MemoryError):  # no fault of the network
+    openvino.serialize(model, str(path))
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    """Within, what the network is to blame for is a ``NotCompiledError``; the rest passes as it is."""
+    try:
+        yield
+    except (OSError, MemoryError):
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split()[:30])}"
         raise NotCompiledError(reason, is_lasting=True) from error
-    openvino.serialize(model, str(path))
 
 
 def _check(found: torch.Tensor, expected: torch.Tensor) -> None:

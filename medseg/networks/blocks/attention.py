@@ -34,7 +34,7 @@ def attend(
     ``bias`` broadcasts to (B, H, N, N) and is cast to the queries' type, which autocast may have lowered.
     ``scale`` is 1/√d unless given.
     """
-    mask = None if bias is None else bias.to(q.dtype)
+    mask = bias if bias is None or bias.dtype == q.dtype else bias.to(q.dtype)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scale)
 
 

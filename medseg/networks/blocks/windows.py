@@ -17,6 +17,7 @@ from functools import lru_cache
 from itertools import product
 from math import prod
 
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -143,13 +144,13 @@ def shift_mask(
     dtype: torch.dtype,
 ) -> Tensor:
     """(N, N) added to the logits of one group of shifted windows: 0 for neighbours, ``MASKED_LOGIT`` for strangers."""
-    side = torch.zeros((1,) * len(window), dtype=torch.long, device=device)
+    side = np.zeros((1,) * len(window), dtype=np.int64)
     for axis, (w, s, last) in enumerate(zip(window, shift, is_last, strict=True)):
-        across = torch.arange(w, device=device) >= w - s if last else torch.zeros(w, dtype=torch.bool, device=device)
-        shape = [w if a == axis else 1 for a in range(len(window))]
-        side = 2 * side + across.reshape(shape)
+        across = np.arange(w) >= (w - s if last else w)
+        side = 2 * side + across.reshape([w if a == axis else 1 for a in range(len(window))])
     side = side.reshape(prod(window))
-    return (side[:, None] != side[None, :]).to(dtype) * MASKED_LOGIT
+    mask = (side[:, None] != side[None, :]) * MASKED_LOGIT
+    return torch.from_numpy(mask).to(device, dtype)
 
 
 @memoised
@@ -158,12 +159,10 @@ def relative_position_index(window: tuple[int, ...], *, device: torch.device) ->
 
     On an axis of ``w`` tokens offsets run from −(w−1) to w−1, so the table has ∏(2w−1) rows.
     """
-    axes = [torch.arange(w, device=device) for w in window]
-    index = torch.zeros((prod(window), prod(window)), dtype=torch.long, device=device)
-    for w, position in zip(window, torch.meshgrid(*axes, indexing="ij"), strict=True):
-        flat = position.reshape(prod(window))
-        index = index * (2 * w - 1) + (flat[:, None] - flat[None, :] + w - 1)
-    return index
+    index = np.zeros((prod(window), prod(window)), dtype=np.int64)
+    for w, position in zip(window, np.indices(window).reshape(len(window), -1), strict=True):
+        index = index * (2 * w - 1) + (position[:, None] - position[None, :] + w - 1)
+    return torch.from_numpy(index).to(device)
 
 
 def _sorted_numbers(grid: tuple[int, ...], shift: tuple[int, ...]) -> list[int]:
