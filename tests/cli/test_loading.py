@@ -1,0 +1,57 @@
+"""MONAI without the packages that inference never uses: loaded sooner, the same labels."""
+
+import gc
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+
+from medseg.cli.loading import are_brought_along, without_garbage_collection
+from medseg.shared_folder import shared_folder
+
+ALONE = """
+import sys
+from medseg.cli.loading import UNUSED, import_monai_alone
+import_monai_alone()
+print(*(name for name in UNUSED if name in sys.modules))
+import matplotlib.figure
+from monai.transforms import Compose, Spacingd
+"""
+
+
+def test_monai_is_imported_without_what_inference_never_uses_and_the_rest_is_imported_later_as_ever():
+    found = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
+
+
+def test_a_command_of_its_own_finds_the_labels_that_a_process_with_all_packages_finds(
+    test_data, tmp_path, medseg_command
+):
+    scan = test_data / "Task04_Hippocampus" / "imagesTr" / "hippocampus_001.nii.gz"
+    alone, along = tmp_path / "alone.nii.gz", tmp_path / "along.nii.gz"
+    words = ["segment", scan, "--bundle", "swin_unetr_hippocampus", "--runtime", "torch", "--quiet", "--output"]
+    subprocess.run([sys.executable, "-m", "medseg", *map(str, words), str(alone)], check=True, timeout=600)
+    assert medseg_command(*words, along).exit_code == 0
+    assert np.array_equal(nib.load(alone).dataobj, nib.load(along).dataobj)
+
+
+def test_bundles_are_known_as_brought_along_by_name_and_by_folder(tmp_path):
+    own = shared_folder("bundles") / "swin_unetr_btcv"
+    (tmp_path / "swin_unetr_btcv" / "configs").mkdir(parents=True)
+    assert are_brought_along(["dformer_synapse", str(own)])
+    assert not are_brought_along([str(tmp_path / "swin_unetr_btcv")])
+    assert not are_brought_along(["dformer_synapse", str(tmp_path / "swin_unetr_btcv")])
+
+
+def test_cycles_are_searched_for_again_afterwards_but_not_where_they_were_not_before():
+    with without_garbage_collection():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with without_garbage_collection():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
