@@ -95,6 +95,17 @@ class CaseLock:
                 raise LockedError(_refusal(found, stale_after_s))
             return cls._taken(path, owner, found)
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether another session has the case now: the files of its edits are that session's.
+
+        Raises:
+            OutputError: the folder of the locks cannot be written.
+        """
+        with _guarded(self.path):
+            found = _read(self.path)
+        return found is not None and found.mark != self.holder.mark
+
     def renew(self) -> None:
         """A beat: call it more often than every few minutes.
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from medseg.review.autosave import Autosave, Recovered
 from medseg.review.delta import Delta
 from medseg.review.editor import Change, LabelEditor
+from medseg.review.meaning import LabelMeaning
 
 __all__ = ["EditSaver"]
 
@@ -31,7 +32,7 @@ class EditSaver:
         self._autosave: Autosave | None = None
         self._undoable = self._redoable = 0  # edits that the autosave could take back, or make again
         self._is_flat = False
-        self._waiting: list[Change] = []
+        self._waiting: list[Change | LabelMeaning] = []
         editor.listen(self._waiting.append)
 
     @property
@@ -49,6 +50,10 @@ class EditSaver:
         self._editor.resume(recovered.labels, recovered.history)
         self._autosave = Autosave.resume(self.path, recovered)
         self._undoable, self._redoable = len(recovered.history.done), len(recovered.history.undone)
+
+    def mean(self, meaning: LabelMeaning) -> None:
+        """What the labels mean from here on is saved with the edits."""
+        self._waiting.append(meaning)
 
     def save(self) -> int:
         """Put every change on the disk; returns how many there were.
@@ -84,7 +89,10 @@ class EditSaver:
             self._autosave.discard()
         self._autosave, self._undoable, self._redoable, self._is_flat = None, 0, 0, False
 
-    def _note(self, autosave: Autosave, change: Change) -> None:
+    def _note(self, autosave: Autosave, change: Change | LabelMeaning) -> None:
+        if isinstance(change, LabelMeaning):
+            autosave.mean(change)
+            return
         known = {"edit": 1, "undo": self._undoable, "redo": self._redoable}[change.kind]
         self._is_flat = self._is_flat or not known
         if change.kind == "edit" or self._is_flat:

@@ -20,7 +20,9 @@ from medseg.record import Journal, JournalAction, JournalEntry
 from medseg.review.autosave import recover
 from medseg.review.editor import LabelEditor
 from medseg.review.folder import ReviewFolder
+from medseg.review.label_names import completed_table
 from medseg.review.locks import CaseLock
+from medseg.review.meaning import LabelMeaning
 from medseg.review.opening import CaseToReview, OpenedCase, read_opened
 from medseg.review.saving import EditSaver
 from medseg.review.segmenting import Proposal
@@ -41,9 +43,8 @@ class ReviewSession:
         notes: what the person should know of the opening: edits that came back, a lock that was taken over.
     """
 
-    def __init__(
-        self, case: CaseToReview, *, folder: ReviewFolder, reviewer: str, lock: CaseLock, opened: OpenedCase
-    ) -> None:
+    def __init__(self, opened: OpenedCase, *, folder: ReviewFolder, reviewer: str, lock: CaseLock) -> None:
+        case = opened.case
         self.case, self.folder, self.reviewer = case, folder, reviewer
         self.scan: Scan = opened.scan
         self.editor = LabelEditor.of(opened.segmentation)
@@ -79,7 +80,7 @@ class ReviewSession:
         acquire = CaseLock.acquire_own if take_own_lock else CaseLock.acquire
         lock = acquire(path, owner=reviewer.strip())
         try:
-            session = cls(case, folder=folder, reviewer=reviewer.strip(), lock=lock, opened=read_opened(case, folder))
+            session = cls(read_opened(case, folder), folder=folder, reviewer=reviewer.strip(), lock=lock)
             session._begin()
         except BaseException:
             lock.release()
@@ -111,9 +112,9 @@ class ReviewSession:
 
         Raises:
             OutputError: they cannot be written; they wait for the next call.
-            LockedError: another session has taken the case; the edits are saved nonetheless.
+            LockedError: another session has taken the case; the edits stay in this one, since the file is now its.
         """
-        saved = self._saver.save()
+        saved = 0 if self._lock.is_taken else self._saver.save()
         self._lock.renew()
         return saved
 
@@ -124,16 +125,15 @@ class ReviewSession:
             ReviewError: labels are there that mean something else than the model's.
         """
         table = proposal.segmentation.label_table
-        if self.editor.label_table != table:
-            if self.editor.labels.any():
-                raise ReviewError(
-                    f"the labels of this case are {', '.join(self.editor.label_table.names)}, those of "
-                    f"{proposal.model} {', '.join(table.names)}: choose a model of the same labels."
-                )
-            self.editor.label_table = table
+        if self.editor.label_table != table and self.editor.labels.any():
+            raise ReviewError(
+                f"the labels of this case are {', '.join(self.editor.label_table.names)}, those of "
+                f"{proposal.model} {', '.join(table.names)}: choose a model of the same labels."
+            )
+        meaning = LabelMeaning(label_table=table, regions=proposal.regions, bundle=proposal.bundle)
+        self._saver.mean(meaning)  # before the labels: were they saved alone, nobody could tell what they are
+        self._take_meaning(meaning)
         self.editor.propose(f"segment with {proposal.model}", proposal.segmentation.labels)
-        self.case = replace(self.case, label_table=table, bundle=proposal.bundle, regions=proposal.regions)
-        self.editor.rules = replace(self.editor.rules, regions=proposal.regions)
 
     def accept(self, *, comment: str = "") -> Version:
         """Keep the labels as they are now as a new version, and say so in the journal.
@@ -143,12 +143,14 @@ class ReviewSession:
         """
         self._lock.renew()
         self._saver.save()
+        self.editor.label_table = completed_table(self.editor.label_table, self.editor.labels)  # no value unnamed
         segmentation, changed = self.editor.segmentation(), dict(self.editor.voxels_changed())
         origin = Origin(
             reviewer=self.reviewer,
             input_sha256=self.scan.sha256,
             base_sha256=self._base_sha256,
             bundle=self.case.bundle,
+            regions=self.case.regions,
             voxels_changed=changed,
             edits=len(self.editor.history.done),
         )
@@ -208,10 +210,14 @@ class ReviewSession:
 
         Raises:
             OutputError: the edits cannot be written; the case stays open.
+            LockedError: there are edits to write, and another session has taken the case; it stays open.
         """
         if not self._is_open:
             return
-        if keep_edits:
+        if self._lock.is_taken:  # what lies on the disk is the other session's
+            if keep_edits and not self._saver.is_saved:
+                self._lock.renew()
+        elif keep_edits:
             self._saver.save()
         else:
             self._saver.discard()
@@ -236,8 +242,15 @@ class ReviewSession:
             self.notes += (f"saved edits could not be used and were moved to {aside.name}: {error}",)
             return
         self._saver.resume(recovered)
+        if recovered.meaning is not None:
+            self._take_meaning(recovered.meaning)
         self.notes += (f"edits of {recovered.header.reviewer} that were not accepted came back: {recovered.summary}",)
         self._write("recovered", comment=recovered.summary)
+
+    def _take_meaning(self, meaning: LabelMeaning) -> None:
+        table, regions = meaning.label_table, meaning.regions
+        self.case = replace(self.case, label_table=table, regions=regions, bundle=meaning.bundle)
+        self.editor.label_table, self.editor.rules = table, replace(self.editor.rules, regions=regions)
 
     def _known(self, structure: str | None) -> str | None:
         if structure is not None and structure not in self.case.label_table.names:

@@ -12,10 +12,11 @@ from medseg.review.saving import EditSaver
 from medseg.segmentation import Segmentation
 
 SHAPE = (6, 7, 8)
+EMPTY = np.zeros(SHAPE, np.uint8)
 TABLE = LabelTable(labels=(Label(index=1, name="liver", color=(200, 0, 0)),))
 
 
-def opened(path: Path, labels: np.ndarray = np.zeros(SHAPE, np.uint8)) -> tuple[LabelEditor, EditSaver]:
+def opened(path: Path, labels: np.ndarray = EMPTY) -> tuple[LabelEditor, EditSaver]:
     editor = LabelEditor.of(Segmentation(labels, Geometry(SHAPE, np.eye(4)), TABLE))
     return editor, EditSaver(editor, path, case_id="a", reviewer="R. Eader")
 
@@ -92,7 +93,7 @@ def test_making_again_what_was_undone_before_the_acceptance_is_saved_too(tmp_pat
 
 @pytest.mark.parametrize("seed", range(40))
 def test_whatever_order_of_edits_undo_redo_acceptance_and_crashes_nothing_saved_is_lost(tmp_path, seed):
-    draw, path, base = random.Random(seed), tmp_path / "a.edits", np.zeros(SHAPE, np.uint8)
+    draw, path, base = random.Random(seed), tmp_path / "a.edits", EMPTY
     editor, saver = opened(path)
     for _ in range(40):
         step = draw.choice(["edit", "edit", "edit", "undo", "undo", "redo", "accept", "crash"])
