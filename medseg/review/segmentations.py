@@ -41,12 +41,21 @@ class KnownSegmentation:
     quality: float | None = None
     made_utc: str = ""
 
+    @property
+    def is_result(self) -> bool:
+        """Whether a run record lies beside it, which names its case."""
+        return bool(self.made_utc)
+
 
 @dataclass(frozen=True)
 class FoundLabels:
-    """The label file of each case by its case id, and everything below the folder that is no scan."""
+    """The label file of each case by its case id, and everything below the folder that is no scan.
+
+    ``beside`` has the same for the scans of one folder alone: two folders may use a name twice, each for its own.
+    """
 
     of_case: Mapping[str, KnownSegmentation]
+    beside: Mapping[tuple[Path, str], KnownSegmentation]
     no_scans: frozenset[Path]
 
 
@@ -74,7 +83,7 @@ def find_labels(folder: Path, *, skipping: Path | None = None) -> FoundLabels:
     except OSError as error:
         raise CaseError(f"{error.filename or folder} cannot be opened: {error.strerror}. Give a folder.") from error
     best = {case_id: _best(entries) for case_id, entries in claims.items()}
-    return FoundLabels(best, frozenset(no_scans))
+    return FoundLabels(best, _by_folder(claims), frozenset(no_scans))
 
 
 def known_segmentation(path: Path) -> KnownSegmentation:
@@ -139,6 +148,17 @@ def _add_claims(
 def _best(entries: list[tuple[int, KnownSegmentation]]) -> KnownSegmentation:
     rank = min(rank for rank, _ in entries)
     return max((known for one, known in entries if one == rank), key=lambda known: known.made_utc)
+
+
+def _by_folder(
+    claims: Mapping[str, list[tuple[int, KnownSegmentation]]],
+) -> dict[tuple[Path, str], KnownSegmentation]:
+    """The best of each folder for each name."""
+    entries: dict[tuple[Path, str], list[tuple[int, KnownSegmentation]]] = {}
+    for name, claimed in claims.items():
+        for rank, known in claimed:
+            entries.setdefault((known.path.parent, name), []).append((rank, known))
+    return {place: _best(claimed) for place, claimed in entries.items()}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -141,6 +141,7 @@ class ReviewSession:
         Raises:
             MedsegError: the version or the entry cannot be written; the edits stay saved as edits.
         """
+        self._entry("accept", comment=comment)  # what the journal refuses is refused before a version is written
         self._lock.renew()
         self._saver.save()
         self.editor.label_table = completed_table(self.editor.label_table, self.editor.labels)  # no value unnamed
@@ -260,15 +261,21 @@ class ReviewSession:
         return structure
 
     def _write(self, action: JournalAction, **facts: Any) -> None:
-        now = time.monotonic()
-        entry = JournalEntry(
-            reviewer=self.reviewer,
-            case_id=self.case_id,
-            action=action,
-            bundle=self.case.bundle,
-            input_sha256=self.scan.sha256,
-            seconds_spent=round(now - self._since_s, 1),
-            **facts,
-        )
-        self._journal.append(entry)
-        self._since_s = now
+        self._journal.append(self._entry(action, **facts))
+        self._since_s = time.monotonic()
+
+    def _entry(self, action: JournalAction, **facts: Any) -> JournalEntry:
+        """The entry to write.
+
+        Raises:
+            SettingsError: the case's name, the reviewer's or a text is more than a journal holds.
+        """
+        own = {
+            "reviewer": self.reviewer,
+            "case_id": self.case_id,
+            "action": action,
+            "bundle": self.case.bundle,
+            "input_sha256": self.scan.sha256,
+            "seconds_spent": round(time.monotonic() - self._since_s, 1),
+        }
+        return JournalEntry.from_mapping({**own, **facts}, source="the journal's entry")

@@ -1,12 +1,13 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from medseg.errors import DataError, GeometryError, LockedError, ReviewError
+from medseg.errors import DataError, GeometryError, LockedError, ReviewError, SettingsError
 from medseg.io import CaseFiles, ChannelFile, read_labels
 from medseg.labels import Label, LabelTable
 from medseg.record import UsedBundle, verify_journal
@@ -293,3 +294,33 @@ def test_a_session_whose_case_was_taken_can_be_closed_when_it_has_nothing_to_sav
     first.close()
     paint(second, 3)
     assert second.accept().number == 1
+
+
+@pytest.mark.parametrize("case_id", [" spaced ", "tab\t", "ünïcode 日本", "x" * 255, "a/b", "."])
+def test_a_case_is_found_again_whatever_it_is_called(case, folder, case_id):
+    named = replace(case, files=CaseFiles(case_id, case.files.channels))
+    session = opened(named, folder)
+    paint(session, 4)
+    session.accept()
+    assert session.review.state == "accepted"
+    session.close()
+    assert [entry.case_id for entry in opened(named, folder).entries] == [case_id] * 3
+
+
+@pytest.mark.parametrize("case_id", ["x" * 257, "no text\udcff"])
+def test_a_name_that_no_journal_holds_is_refused_in_one_line_and_leaves_no_lock(case, folder, case_id):
+    named = replace(case, files=CaseFiles(case_id, case.files.channels))
+    with pytest.raises(SettingsError, match="case_id"):
+        opened(named, folder)
+    assert not list(folder.locks.glob("*.lock"))
+
+
+def test_a_comment_that_no_journal_holds_is_refused_before_a_version_is_written(case, folder):
+    session = opened(case, folder)
+    paint(session, 4)
+    with pytest.raises(SettingsError, match="comment"):
+        session.accept(comment="x" * 10_001)
+    assert latest_version(folder, case.case_id) is None
+    assert session.has_unaccepted_edits
+    with pytest.raises(SettingsError, match="reason"):
+        session.reject("x" * 10_001)

@@ -79,6 +79,25 @@ def test_of_several_results_the_newest_counts_and_comes_before_labels_of_others(
     assert found(worklist_from_folder(tmp_path)) == {"a": "a_new.nii.gz"}
 
 
+def test_labels_that_are_called_alike_in_each_patients_folder_stay_with_their_patient(tmp_path, write_scan):
+    for patient in ("p1", "p2", "p3"):
+        write_scan(tmp_path / patient / "ct.nii.gz")
+    for patient in ("p1", "p2"):
+        write_scan(tmp_path / patient / "ct_seg.nii.gz")
+    worklist = worklist_from_folder(tmp_path)
+    for patient in ("p1", "p2"):
+        assert worklist.case(patient).segmentation == tmp_path / patient / "ct_seg.nii.gz"
+    assert worklist.case("p3").segmentation is None
+
+
+def test_labels_beside_another_scan_of_that_name_are_not_taken(tmp_path, write_scan):
+    for name in ("p1/ct.nii.gz", "p1/late.nii.gz", "p2/ct.nii.gz", "p2/ct_seg.nii.gz"):
+        write_scan(tmp_path / name)
+    worklist = worklist_from_folder(tmp_path)
+    assert worklist.case("ct").segmentation is None
+    assert worklist.case("p2").segmentation == tmp_path / "p2" / "ct_seg.nii.gz"
+
+
 def test_a_folder_of_segmentations_that_is_named_comes_first(tmp_path, write_scan):
     write_scan(tmp_path / "scans" / "a.nii.gz")
     write_scan(tmp_path / "scans" / "a_seg.nii.gz")
