@@ -136,7 +136,9 @@ class CaseLock:
     def _refuse_if_lost(self) -> None:
         found = _read(self.path)
         if found is None:
-            raise LockedError("the lock of this case is gone: save your work as a new version and open the case again.")
+            raise LockedError(
+                "the lock of this case is gone: close the case, which keeps your edits, and open it again."
+            )
         if found.mark != self.holder.mark:
             raise LockedError(
                 f"this session was silent for too long, and {found.owner} has the case since {_clock(found)}: agree "

@@ -15,7 +15,7 @@ from typing import Any
 from medseg.bundle import Extras, OutputPaths
 from medseg.errors import CaseError, SettingsError
 from medseg.io import LABEL_SUFFIXES
-from medseg.io.formats import is_hidden, name_without_suffix
+from medseg.io.formats import image_suffix, is_hidden, name_without_suffix
 from medseg.io.naming import is_label_name
 from medseg.record import UsedBundle
 
@@ -74,7 +74,7 @@ def find_labels(folder: Path, *, skipping: Path | None = None) -> FoundLabels:
     no_scans = set() if skipping is None else {skipping}
     try:
         for below, names in _folders(folder, skipping, DEPTH):
-            images = [path for path in names if path.name.lower().endswith(LABEL_SUFFIXES)]
+            images = [path for path in names if image_suffix(path) is not None]
             named = below != folder and LABEL_FOLDER.fullmatch(below.name) is not None
             taken = set(_add_claims(images, claims, in_label_folder=named))
             no_scans |= taken
@@ -88,6 +88,8 @@ def find_labels(folder: Path, *, skipping: Path | None = None) -> FoundLabels:
 
 def known_segmentation(path: Path) -> KnownSegmentation:
     """What lies beside a label file: its model and its quality."""
+    if not path.name.lower().endswith(LABEL_SUFFIXES):  # of a format that is read and never written
+        return KnownSegmentation(path)
     files = OutputPaths.beside(path)
     record, statistics = _json(files.record), _json(files.statistics)
     try:
@@ -129,10 +131,11 @@ def _add_claims(
 ) -> Iterator[Path]:
     """Note whose label maps ``images`` are, and name every file that is no scan."""
     for path in images:
-        files = OutputPaths.beside(path, Extras(uncertainty=True, probabilities=True))
-        record = _json(files.record)
+        is_own = path.name.lower().endswith(LABEL_SUFFIXES)
+        files = OutputPaths.beside(path, Extras(uncertainty=True, probabilities=True)) if is_own else None
+        record = _json(files.record) if files else {}
         name = name_without_suffix(path)
-        if {"case_id", "bundle", "output_grid"} <= record.keys():
+        if files and {"case_id", "bundle", "output_grid"} <= record.keys():
             case_id, rank = str(record["case_id"]), BY_RECORD
             yield from files.all
         elif is_label_name(path):

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import SimpleITK
 
 from medseg.bundle import OutputPaths
 from medseg.data import load_manifest
@@ -88,6 +89,14 @@ def test_labels_that_are_called_alike_in_each_patients_folder_stay_with_their_pa
     for patient in ("p1", "p2"):
         assert worklist.case(patient).segmentation == tmp_path / patient / "ct_seg.nii.gz"
     assert worklist.case("p3").segmentation is None
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr", ".nrrd", ".mha", ".nii"])
+def test_labels_of_every_format_that_is_read_are_found(tmp_path, suffix):
+    for name in ("a", "a_seg"):
+        SimpleITK.WriteImage(SimpleITK.Image(4, 4, 4, SimpleITK.sitkUInt8), str(tmp_path / f"{name}{suffix}"))
+    (case,) = worklist_from_folder(tmp_path).cases
+    assert (case.case_id, case.segmentation) == ("a", tmp_path / f"a_seg{suffix}")
 
 
 def test_labels_beside_another_scan_of_that_name_are_not_taken(tmp_path, write_scan):
