@@ -159,6 +159,7 @@ class ReviewDesk:
             other=other,
             amount=amount,
             limits=session.editor.rules.limits,
+            regions=session.editor.rules.regions,
         )
         delta = session.editor.edit(tool.describe(use), tool.edit(use))
         if key == "copy_slice":

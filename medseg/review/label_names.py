@@ -18,7 +18,15 @@ from medseg.errors import MedsegError
 from medseg.io import LABEL_SUFFIXES
 from medseg.labels import Label, LabelTable
 
-__all__ = ["MOST_LABELS", "completed_table", "generic_table", "is_generic", "is_result", "label_table_of"]
+__all__ = [
+    "MOST_LABELS",
+    "completed_table",
+    "generic_table",
+    "is_generic",
+    "is_numbered",
+    "is_result",
+    "label_table_of",
+]
 
 MOST_LABELS: Final = 255
 """The highest value that a label table knows."""
@@ -52,7 +60,12 @@ def generic_table(values: list[int]) -> LabelTable:
 
 def is_generic(table: LabelTable) -> bool:
     """Whether the table gives numbers only: names from elsewhere say more."""
-    return all(label.name == _number_name(label.index) for label in table)
+    return all(is_numbered(label) for label in table)
+
+
+def is_numbered(label: Label) -> bool:
+    """Whether the label is called by its number: it was made of a value, not of what anybody knew."""
+    return label.name == _number_name(label.index)
 
 
 def completed_table(table: LabelTable | None, labels: NDArray[Any]) -> LabelTable:
