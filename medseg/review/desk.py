@@ -121,7 +121,7 @@ class ReviewDesk:
         Raises:
             MedsegError: no case is open, or the version cannot be written.
         """
-        session, layers = self.opened()
+        session, layers = self._signed()
         layers.absorb()
         version = session.accept(comment=comment)
         worklist = self._listed()
@@ -136,7 +136,7 @@ class ReviewDesk:
         Raises:
             MedsegError: no case is open, or the decision says nothing.
         """
-        session, _ = self.opened()
+        session, _ = self._signed()
         decision(session)
         self._refresh()
 
@@ -272,6 +272,12 @@ class ReviewDesk:
         if self.session is None or self.layers is None:
             raise ReviewError("no case is open: choose one in the worklist.")
         return self.session, self.layers
+
+    def _signed(self) -> tuple[ReviewSession, CaseLayers]:
+        """The open case, under the name that the preferences hold now, if another than when it was opened."""
+        session, layers = self.opened()
+        session.hand_over(self.preferences.reviewer)
+        return session, layers
 
     def _find_spots(self, session: ReviewSession) -> tuple[Spot, ...]:
         if self._uncertainty is not None:

@@ -15,7 +15,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -116,6 +116,20 @@ class CaseLock:
         with _guarded(self.path):
             self._refuse_if_lost()
             os.utime(self.path)
+
+    def handed_to(self, owner: str) -> Self:
+        """The same lock under another name, of the person who goes on in this session.
+
+        Raises:
+            LockedError: the lock was lost.
+            OutputError: the lock cannot be written.
+        """
+        with _guarded(self.path):
+            self._refuse_if_lost()
+            holder = self.holder.model_copy(update={"owner": owner})
+            with atomic_write(self.path, overwrite=True) as temporary:
+                temporary.write_text(holder.model_dump_json() + "\n", encoding="utf-8")
+        return replace(self, holder=holder)
 
     def release(self) -> None:
         """Give the case back; a lock that another session has taken over stays with it."""

@@ -17,10 +17,11 @@ from medseg.record import UsedBundle
 from medseg.review.edits import NestedRegions
 from medseg.review.folder import ReviewFolder
 from medseg.review.label_names import completed_table, is_generic
-from medseg.review.versions import Version, file_sha256, latest_version
+from medseg.review.states import CaseReview
+from medseg.review.versions import Version, file_sha256, latest_version, list_versions
 from medseg.segmentation import Segmentation
 
-__all__ = ["CaseToReview", "OpenedCase", "read_opened"]
+__all__ = ["CaseToReview", "OpenedCase", "lost_version", "read_opened"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,18 @@ def read_opened(case: CaseToReview, folder: ReviewFolder) -> OpenedCase:
         )
     placed = Segmentation(segmentation.labels, scan.geometry, case.label_table)
     return OpenedCase(case, scan, placed, digest)
+
+
+def lost_version(folder: ReviewFolder, review: CaseReview) -> tuple[str, ...]:
+    """A note where the labels that were accepted last are not on the disk any more; none where they are."""
+    decision = review.decision
+    digests = {version.record.labels_sha256 for version in list_versions(folder, review.case_id)}
+    if decision is None or decision.output_sha256 is None or decision.output_sha256 in digests:
+        return ()
+    return (
+        f"the labels that {decision.reviewer} accepted on {decision.time_utc:%Y-%m-%d} are gone from the review "
+        "folder, and older ones are shown: bring them back from a copy, or accept these.",
+    )
 
 
 def _as_accepted(case: CaseToReview, version: Version, labels: NDArray[np.uint8]) -> CaseToReview:

@@ -23,7 +23,7 @@ from medseg.review.folder import ReviewFolder
 from medseg.review.label_names import completed_table
 from medseg.review.locks import CaseLock
 from medseg.review.meaning import LabelMeaning
-from medseg.review.opening import CaseToReview, OpenedCase, read_opened
+from medseg.review.opening import CaseToReview, OpenedCase, lost_version, read_opened
 from medseg.review.saving import EditSaver
 from medseg.review.segmenting import Proposal
 from medseg.review.states import CaseReview, review_of
@@ -73,8 +73,7 @@ class ReviewSession:
             LockedError: somebody else has the case open.
             MedsegError: scan or labels cannot be read, or do not lie on one grid.
         """
-        if not reviewer.strip():
-            raise ReviewError("no reviewer is named: enter your name in the settings before you open a case.")
+        _require_name(reviewer)
         folder.create()
         path = folder.lock_of(case.case_id)
         acquire = CaseLock.acquire_own if take_own_lock else CaseLock.acquire
@@ -106,6 +105,19 @@ class ReviewSession:
     def has_unaccepted_edits(self) -> bool:
         """Whether there are edits that no accepted version holds."""
         return self._saver.has_edits
+
+    def hand_over(self, reviewer: str) -> None:
+        """Let another person go on: lock and entries bear their name from now on; nothing, where they do already.
+
+        Raises:
+            ReviewError: no reviewer is named.
+            LockedError: another session has taken the case.
+        """
+        _require_name(reviewer)
+        if reviewer.strip() != self.reviewer:
+            self._lock = self._lock.handed_to(reviewer.strip())
+            self.reviewer = reviewer.strip()
+            self._write("open")
 
     def save(self) -> int:
         """Put the edits since the last call on the disk, and show others that the case is open; how many edits.
@@ -232,6 +244,7 @@ class ReviewSession:
             self.notes += (f"the case was left open by {taken.owner}; its lock was taken over.",)
             self._write("take_over", reason=f"lock of {taken.owner}")
         self._write("open")
+        self.notes += lost_version(self.folder, self.review)
         path = self._saver.path
         if not path.exists():
             return
@@ -279,3 +292,8 @@ class ReviewSession:
             "seconds_spent": round(time.monotonic() - self._since_s, 1),
         }
         return JournalEntry.from_mapping({**own, **facts}, source="the journal's entry")
+
+
+def _require_name(reviewer: str) -> None:
+    if not reviewer.strip():
+        raise ReviewError("no reviewer is named: enter your name in the settings before you open a case.")

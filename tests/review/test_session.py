@@ -324,3 +324,25 @@ def test_a_comment_that_no_journal_holds_is_refused_before_a_version_is_written(
     assert session.has_unaccepted_edits
     with pytest.raises(SettingsError, match="reason"):
         session.reject("x" * 10_001)
+
+
+@pytest.mark.parametrize("left", [(), ("v0002.json",)])
+def test_a_reviewer_is_told_when_the_labels_that_were_accepted_last_are_gone(case, folder, left):
+    session = opened(case, folder)
+    for plane in (2, 4):
+        paint(session, plane)
+        session.accept()
+    session.close()
+    assert opened_and_closed(case, folder).notes == ()
+    for path in folder.versions_of(case.case_id).glob("v0002*"):
+        if path.name not in left:
+            path.unlink()
+    (note,) = opened_and_closed(case, folder).notes
+    assert "R. Eader accepted" in note
+    assert "gone" in note
+
+
+def opened_and_closed(case: CaseToReview, folder: ReviewFolder) -> ReviewSession:
+    session = opened(case, folder)
+    session.close()
+    return session
