@@ -241,8 +241,6 @@ class ReviewDesk:
             MedsegError: no case is open, or the labels lie on another grid.
         """
         session, layers = self.opened()
-        if not proposal.segmentation.geometry.matches(session.scan.geometry):
-            raise GeometryError("the segmentation lies on another grid than the scan: segment this scan again.")
         layers.absorb()
         session.take_proposal(proposal)
         layers.show_proposal()

@@ -14,7 +14,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from medseg.errors import DataError, ReviewError
+from medseg.errors import DataError, GeometryError, ReviewError
 from medseg.io import Scan
 from medseg.record import Journal, JournalAction, JournalEntry
 from medseg.review.autosave import recover
@@ -44,16 +44,15 @@ class ReviewSession:
     """
 
     def __init__(self, opened: OpenedCase, *, folder: ReviewFolder, reviewer: str, lock: CaseLock) -> None:
-        case = opened.case
-        self.case, self.folder, self.reviewer = case, folder, reviewer
+        self.case, self.folder, self.reviewer = opened.case, folder, reviewer
         self.scan: Scan = opened.scan
         self.editor = LabelEditor.of(opened.segmentation)
-        self.editor.rules = StrokeRules(regions=case.regions)
+        self.editor.rules = StrokeRules(regions=opened.case.regions)
         self.notes: tuple[str, ...] = opened.scan.warnings
         self._base_sha256 = opened.sha256
         self._lock = lock
         self._journal = Journal(folder.journal)
-        self._saver = EditSaver(self.editor, folder.autosave_of(case.case_id), case_id=case.case_id, reviewer=reviewer)
+        self._saver = EditSaver(self.editor, folder.autosave_of(self.case_id), case_id=self.case_id, reviewer=reviewer)
         self._since_s = time.monotonic()
         self._is_open = True
 
@@ -135,7 +134,10 @@ class ReviewSession:
 
         Raises:
             ReviewError: labels are there that mean something else than the model's.
+            GeometryError: the model's labels lie on another grid.
         """
+        if not proposal.segmentation.geometry.matches(self.scan.geometry):
+            raise GeometryError("the segmentation lies on another grid than the scan: segment this scan again.")
         table = proposal.segmentation.label_table
         if self.editor.label_table != table and self.editor.labels.any():
             raise ReviewError(
@@ -222,8 +224,7 @@ class ReviewSession:
         """Give the case free; edits that were not accepted are kept for the next opening, unless they are given up.
 
         Raises:
-            OutputError: the edits cannot be written; the case stays open.
-            LockedError: there are edits to write, and another session has taken the case; it stays open.
+            MedsegError: the edits cannot be written, or another session has taken the case; it stays open.
         """
         if not self._is_open:
             return

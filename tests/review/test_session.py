@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from medseg.errors import DataError, GeometryError, LockedError, ReviewError, SettingsError
+from medseg.geometry import Geometry
 from medseg.io import CaseFiles, ChannelFile, read_labels
 from medseg.labels import Label, LabelTable
 from medseg.record import UsedBundle, verify_journal
@@ -346,3 +347,13 @@ def opened_and_closed(case: CaseToReview, folder: ReviewFolder) -> ReviewSession
     session = opened(case, folder)
     session.close()
     return session
+
+
+def test_a_proposal_on_another_grid_changes_nothing(case, folder):
+    session = opened(unlabelled(case), folder)
+    given = proposal(session)
+    moved = Geometry(SHAPE, np.diag([2.0, 2.0, 2.0, 1.0]))
+    with pytest.raises(GeometryError, match="another grid"):
+        session.take_proposal(replace(given, segmentation=Segmentation(given.segmentation.labels, moved, TABLE)))
+    assert session.case.label_table.names == ("label 1",)
+    assert not session.has_unaccepted_edits
