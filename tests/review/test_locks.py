@@ -190,3 +190,13 @@ def test_a_live_session_keeps_its_case_when_the_clock_is_set(path, monkeypatch, 
     monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: started + seconds)  # as the kernel states it from then on
     with pytest.raises(LockedError):
         CaseLock.acquire(path, owner="reader 2")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", None])
+def test_only_a_lock_that_names_another_session_is_taken(path, content):
+    lock = CaseLock.acquire(path, owner="reader 1")
+    assert not lock.is_taken
+    CaseLock.acquire_own(path, owner="reader 1")
+    assert lock.is_taken
+    path.unlink() if content is None else path.write_bytes(content)
+    assert not lock.is_taken
