@@ -68,6 +68,9 @@ taken; ``recovered``: edits of a session that broke off were brought back.
 """
 
 Written = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)]
+CaseId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+"""As it is, with the spaces that a file's name may begin or end with: what is called otherwise is another case."""
+
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=10_000)]
 
 
@@ -82,7 +85,7 @@ class JournalEntry(Settings):
     schema_version: Literal[1] = 1
     time_utc: Utc = Field(default_factory=lambda: datetime.now(UTC))
     reviewer: Written
-    case_id: Written
+    case_id: CaseId
     action: JournalAction
     structure: Written | None = None
     reason: Text = ""

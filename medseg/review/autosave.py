@@ -27,8 +27,9 @@ from pydantic import Field, ValidationError
 from medseg.atomic import atomic_write
 from medseg.errors import DataError, OutputError
 from medseg.review.delta import Delta
-from medseg.review.edit_record import packed_edit, unpacked_edit
+from medseg.review.edit_record import Step, packed_edit, unpacked_edit
 from medseg.review.history import History
+from medseg.review.meaning import LabelMeaning
 from medseg.settings import Settings
 
 __all__ = ["Autosave", "AutosaveHeader", "Recovered", "labels_sha256", "read_autosave_header", "recover"]
@@ -62,6 +63,7 @@ class Recovered:
         header: the case and the reviewer.
         labels: (I, J, K) uint8, after the last whole record.
         history: every edit, those that were undone included.
+        meaning: what the labels mean, where a model proposed some; None: what they meant when they were opened.
         records: edits, undos and redos that were replayed.
         whole_bytes: length of the file up to there.
         lost_bytes: what follows and could not be used; 0 where the file is whole.
@@ -73,6 +75,7 @@ class Recovered:
     records: int
     whole_bytes: int
     lost_bytes: int
+    meaning: LabelMeaning | None = None
 
     @property
     def summary(self) -> str:
@@ -94,7 +97,7 @@ class Autosave:
         self.path = path
         self.header = header
         self._size = size
-        self._pending: list[Delta | Literal["undo", "redo"]] = []
+        self._pending: list[Step] = []
         self._noting = threading.Lock()
         self._writing = threading.Lock()
 
@@ -151,6 +154,10 @@ class Autosave:
         """Take note that the last edit that was undone was made again."""
         self._note("redo")
 
+    def mean(self, meaning: LabelMeaning) -> None:
+        """Take note of what the labels mean from here on."""
+        self._note(meaning)
+
     def flush(self) -> int:
         """Put everything noted on the disk; returns how many steps that was.
 
@@ -183,7 +190,7 @@ class Autosave:
             except OSError as error:
                 raise _not_written(self.path, error) from error
 
-    def _note(self, step: Delta | Literal["undo", "redo"]) -> None:
+    def _note(self, step: Step) -> None:
         with self._noting:
             self._pending.append(step)
 
@@ -248,23 +255,22 @@ def recover(path: Path, labels: NDArray[np.uint8]) -> Recovered:
         )
     content = path.read_bytes()
     state, history = np.array(labels, dtype=np.uint8, order="C"), History()
-    replayed, whole = 0, FRAME.size + FRAME.unpack_from(content)[0]
+    replayed, whole, meaning = 0, FRAME.size + FRAME.unpack_from(content)[0], None
     for payload, end in _records(content, whole):
-        if not _replay(payload, state, history):
+        step = unpacked_edit(payload, header.shape)
+        if isinstance(step, LabelMeaning):
+            meaning, whole = step, end
+            continue
+        if step is None or not _replay(step, state, history):
             break
         replayed, whole = replayed + 1, end
-    lost = len(content) - whole
-    if lost:
+    if lost := len(content) - whole:
         log.warning("%s: %d bytes after %d whole steps could not be used", path.name, lost, replayed)
-    return Recovered(header, state, history, records=replayed, whole_bytes=whole, lost_bytes=lost)
+    return Recovered(header, state, history, records=replayed, whole_bytes=whole, lost_bytes=lost, meaning=meaning)
 
 
-def _replay(payload: bytes, labels: NDArray[np.uint8], history: History) -> bool:
-    """Take one step; False where the payload is none."""
-    i, j, k = labels.shape
-    step = unpacked_edit(payload, (i, j, k))
-    if step is None:
-        return False
+def _replay(step: Delta | Literal["undo", "redo"], labels: NDArray[np.uint8], history: History) -> bool:
+    """Take one step; False where there is nothing to undo or to redo."""
     if step == "undo":
         return history.undo(labels) is not None
     if step == "redo":

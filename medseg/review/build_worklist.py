@@ -4,7 +4,7 @@ In: a folder. Out: a ``Worklist``, with the segmentations that lie beside the sc
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from medseg.io.naming import BRATS_WORDS, ChannelVocabulary
 from medseg.record import Journal
 from medseg.review.edits import nested_regions
 from medseg.review.folder import ReviewFolder
-from medseg.review.segmentations import KnownSegmentation, find_labels, known_segmentation
+from medseg.review.segmentations import FoundLabels, KnownSegmentation, find_labels, known_segmentation
 from medseg.review.states import CaseReview, review_states
 from medseg.review.worklist import Worklist, WorklistCase, natural_order
 
@@ -58,7 +58,10 @@ def worklist_from_folder(
     resolved = resolve_cases([folder], channels=channels, passing_over=over)
     cases = [case for case in resolved if isinstance(case, CaseFiles)]
     failed = tuple(case for case in resolved if isinstance(case, FailedCase))
-    return _worklist(cases, {**found.of_case, **given}, place=place, failed=failed)
+    folders = frozenset(_scan_of(case).parent for case in cases)
+    return _worklist(
+        cases, lambda files: given.get(files.case_id) or _found_for(files, found, folders), place=place, failed=failed
+    )
 
 
 def worklist_from_files(files: Sequence[Path], *, channels: Sequence[ChannelSpec] | None = None) -> Worklist:
@@ -113,13 +116,13 @@ def worklist_from_manifest(
     if segmentations is not None:
         labels |= _given_labels(segmentations)
     place = review or ReviewFolder.of(data_root)
-    worklist = _worklist(cases, labels, place=place, failed=tuple(failed))
+    worklist = _worklist(cases, lambda files: labels.get(files.case_id), place=place, failed=tuple(failed))
     return replace(worklist, label_table=manifest.label_table, regions=nested_regions(manifest.schema_of_labels))
 
 
 def _worklist(
     cases: Iterable[CaseFiles],
-    labels: Mapping[str, KnownSegmentation],
+    labels_of: Callable[[CaseFiles], KnownSegmentation | None],
     *,
     place: ReviewFolder,
     failed: tuple[FailedCase, ...],
@@ -128,7 +131,7 @@ def _worklist(
     listed = []
     for files in cases:
         review = reviews.get(files.case_id) or CaseReview(files.case_id)
-        known = labels.get(files.case_id) or labels.get(IMAGE_WORD.sub("", files.case_id)) or _beside(files, labels)
+        known = labels_of(files)
         if known is None:
             listed.append(WorklistCase(files, review))
         else:
@@ -136,11 +139,30 @@ def _worklist(
     return Worklist(place, tuple(sorted(listed, key=_urgency)), failed)
 
 
-def _beside(files: CaseFiles, labels: Mapping[str, KnownSegmentation]) -> KnownSegmentation | None:
-    """The labels called like the scan and in its folder, after which a case of one scan alone is named."""
-    scan = files.channels[0].path
-    known = labels.get(name_without_suffix(scan))
-    return known if known is not None and known.path.parent == scan.parent else None
+def _found_for(files: CaseFiles, found: FoundLabels, folders: frozenset[Path]) -> KnownSegmentation | None:
+    """What medseg made of the case, else the labels in the scan's folder, else those in a folder of labels.
+
+    Labels in the folder of another scan are that one's: each patient may have a ``ct_seg.nii.gz`` of their own.
+
+    Args:
+        files: the case; one of a single scan may be called like its folder, and its labels like the scan.
+        found: the label files.
+        folders: those of all scans.
+    """
+    scan = _scan_of(files)
+    names = (files.case_id, IMAGE_WORD.sub("", files.case_id))
+    elsewhere = next((found.of_case[name] for name in names if name in found.of_case), None)
+    if elsewhere is not None and elsewhere.is_result:
+        return elsewhere
+    places = [(scan.parent, name) for name in (*names, name_without_suffix(scan))]
+    near = next((found.beside[place] for place in places if place in found.beside), None)
+    if near is None and elsewhere is not None and elsewhere.path.parent not in folders:
+        return elsewhere
+    return near
+
+
+def _scan_of(files: CaseFiles) -> Path:
+    return files.channels[0].path
 
 
 def _urgency(case: WorklistCase) -> tuple[bool, float, tuple[tuple[int, int, str], ...]]:

@@ -121,7 +121,7 @@ class ReviewDesk:
         Raises:
             MedsegError: no case is open, or the version cannot be written.
         """
-        session, layers = self.opened()
+        session, layers = self._signed()
         layers.absorb()
         version = session.accept(comment=comment)
         worklist = self._listed()
@@ -136,7 +136,7 @@ class ReviewDesk:
         Raises:
             MedsegError: no case is open, or the decision says nothing.
         """
-        session, _ = self.opened()
+        session, _ = self._signed()
         decision(session)
         self._refresh()
 
@@ -159,6 +159,7 @@ class ReviewDesk:
             other=other,
             amount=amount,
             limits=session.editor.rules.limits,
+            regions=session.editor.rules.regions,
         )
         delta = session.editor.edit(tool.describe(use), tool.edit(use))
         if key == "copy_slice":
@@ -240,8 +241,6 @@ class ReviewDesk:
             MedsegError: no case is open, or the labels lie on another grid.
         """
         session, layers = self.opened()
-        if not proposal.segmentation.geometry.matches(session.scan.geometry):
-            raise GeometryError("the segmentation lies on another grid than the scan: segment this scan again.")
         layers.absorb()
         session.take_proposal(proposal)
         layers.show_proposal()
@@ -271,6 +270,12 @@ class ReviewDesk:
         if self.session is None or self.layers is None:
             raise ReviewError("no case is open: choose one in the worklist.")
         return self.session, self.layers
+
+    def _signed(self) -> tuple[ReviewSession, CaseLayers]:
+        """The open case, under the name that the preferences hold now, if another than when it was opened."""
+        session, layers = self.opened()
+        session.hand_over(self.preferences.reviewer)
+        return session, layers
 
     def _find_spots(self, session: ReviewSession) -> tuple[Spot, ...]:
         if self._uncertainty is not None:

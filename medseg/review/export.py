@@ -11,7 +11,7 @@ import csv
 import io
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +28,7 @@ from medseg.io.loading import stored_files
 from medseg.labels import LabelTable
 from medseg.record import JournalRecord
 from medseg.review.folder import folder_name
+from medseg.review.label_names import is_numbered
 from medseg.review.versions import Version, file_sha256, latest_version
 from medseg.review.worklist import Worklist, WorklistCase
 from medseg.settings import Settings
@@ -166,24 +167,27 @@ def _accepted_version(worklist: Worklist, case: WorklistCase) -> Version:
     return version
 
 
-def _shared_table(chosen: Iterable[tuple[WorklistCase, Version]]) -> LabelTable:
-    """The label table of every version.
+def _shared_table(chosen: Sequence[tuple[WorklistCase, Version]]) -> LabelTable:
+    """The label table of every version. Labels that have numbers for names are those that occur, and may differ.
 
     Raises:
         DataError: two differ, or two cases have other channels.
     """
     (first, version), *others = chosen
-    meanings = [(label.index, label.name) for label in version.label_table]
     channels = [entry.channel for entry in first.files.channels]
     for case, other in others:
-        if [(label.index, label.name) for label in other.label_table] != meanings:
+        if _named(other) != _named(version):
             raise DataError(
                 f"{first.case_id} and {case.case_id} have different label tables: one was expected for the whole data "
                 "set. Export them apart."
             )
         if [entry.channel for entry in case.files.channels] != channels:
             raise DataError(f"{first.case_id} and {case.case_id} have different channels: export them apart.")
-    return version.label_table
+    return LabelTable(labels=tuple({label.index: label for _, one in chosen for label in one.label_table}.values()))
+
+
+def _named(version: Version) -> list[tuple[int, str]]:
+    return [(label.index, label.name) for label in version.label_table if not is_numbered(label)]
 
 
 def _splits(case_ids: Iterable[str], rule: SplitRule) -> Splits:

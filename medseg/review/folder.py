@@ -93,4 +93,4 @@ def folder_name(case_id: str) -> str:
     if PLAIN_NAME.fullmatch(case_id) and not RESERVED.fullmatch(case_id) and not case_id.endswith("."):
         return case_id
     plain = re.sub(r"[^A-Za-z0-9-]+", "_", case_id)[:60].strip("_")
-    return f"{plain or 'case'}~{hashlib.sha256(case_id.encode()).hexdigest()[:16]}"
+    return f"{plain or 'case'}~{hashlib.sha256(case_id.encode(errors='surrogatepass')).hexdigest()[:16]}"

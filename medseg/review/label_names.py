@@ -18,7 +18,15 @@ from medseg.errors import MedsegError
 from medseg.io import LABEL_SUFFIXES
 from medseg.labels import Label, LabelTable
 
-__all__ = ["MOST_LABELS", "completed_table", "generic_table", "is_result", "label_table_of"]
+__all__ = [
+    "MOST_LABELS",
+    "completed_table",
+    "generic_table",
+    "is_generic",
+    "is_numbered",
+    "is_result",
+    "label_table_of",
+]
 
 MOST_LABELS: Final = 255
 """The highest value that a label table knows."""
@@ -42,10 +50,22 @@ def generic_table(values: list[int]) -> LabelTable:
     palette = mpl.colormaps[PALETTE]
     return LabelTable(
         labels=tuple(
-            Label(index=value, name=f"label {value}", color=_rgb(palette(2 * (value - 1) % 20 + (value - 1) // 10 % 2)))
+            Label(
+                index=value, name=_number_name(value), color=_rgb(palette(2 * (value - 1) % 20 + (value - 1) // 10 % 2))
+            )
             for value in values or [1]
         )
     )
+
+
+def is_generic(table: LabelTable) -> bool:
+    """Whether the table gives numbers only: names from elsewhere say more."""
+    return all(is_numbered(label) for label in table)
+
+
+def is_numbered(label: Label) -> bool:
+    """Whether the label is called by its number: it was made of a value, not of what anybody knew."""
+    return label.name == _number_name(label.index)
 
 
 def completed_table(table: LabelTable | None, labels: NDArray[Any]) -> LabelTable:
@@ -60,6 +80,10 @@ def completed_table(table: LabelTable | None, labels: NDArray[Any]) -> LabelTabl
 def is_result(path: Path) -> bool:
     """Whether a run record lies beside the file: then it holds labels, whatever its name."""
     return _recorded_bundle(path) is not None
+
+
+def _number_name(value: int) -> str:
+    return f"label {value}"
 
 
 def _rgb(color: tuple[float, ...]) -> tuple[int, int, int]:

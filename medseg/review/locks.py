@@ -15,7 +15,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -95,6 +95,17 @@ class CaseLock:
                 raise LockedError(_refusal(found, stale_after_s))
             return cls._taken(path, owner, found)
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether another session has the case now: the file of its edits is that session's.
+
+        It only reads, and is False where it cannot: edits are to be saved although something is wrong with a lock.
+        """
+        try:
+            return bool(json.loads(self.path.read_bytes())["mark"] != self.holder.mark)
+        except (OSError, ValueError, TypeError, KeyError):
+            return False
+
     def renew(self) -> None:
         """A beat: call it more often than every few minutes.
 
@@ -105,6 +116,20 @@ class CaseLock:
         with _guarded(self.path):
             self._refuse_if_lost()
             os.utime(self.path)
+
+    def handed_to(self, owner: str) -> Self:
+        """The same lock under another name, of the person who goes on in this session.
+
+        Raises:
+            LockedError: the lock was lost.
+            OutputError: the lock cannot be written.
+        """
+        with _guarded(self.path):
+            self._refuse_if_lost()
+            holder = self.holder.model_copy(update={"owner": owner})
+            with atomic_write(self.path, overwrite=True) as temporary:
+                temporary.write_text(holder.model_dump_json() + "\n", encoding="utf-8")
+        return replace(self, holder=holder)
 
     def release(self) -> None:
         """Give the case back; a lock that another session has taken over stays with it."""
@@ -125,7 +150,9 @@ class CaseLock:
     def _refuse_if_lost(self) -> None:
         found = _read(self.path)
         if found is None:
-            raise LockedError("the lock of this case is gone: save your work as a new version and open the case again.")
+            raise LockedError(
+                "the lock of this case is gone: close the case, which keeps your edits, and open it again."
+            )
         if found.mark != self.holder.mark:
             raise LockedError(
                 f"this session was silent for too long, and {found.owner} has the case since {_clock(found)}: agree "

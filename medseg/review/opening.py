@@ -3,10 +3,11 @@
 In: the files of a case. Out: its image, and its labels: those that were accepted last, else those of a file.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medseg.errors import DataError, GeometryError, ImageError
 from medseg.geometry import geometry_of
@@ -15,10 +16,12 @@ from medseg.labels import LabelTable
 from medseg.record import UsedBundle
 from medseg.review.edits import NestedRegions
 from medseg.review.folder import ReviewFolder
-from medseg.review.versions import file_sha256, latest_version
+from medseg.review.label_names import completed_table, is_generic
+from medseg.review.states import CaseReview
+from medseg.review.versions import Version, file_sha256, latest_version, list_versions
 from medseg.segmentation import Segmentation
 
-__all__ = ["CaseToReview", "OpenedCase", "read_opened"]
+__all__ = ["CaseToReview", "OpenedCase", "lost_version", "read_opened"]
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,12 @@ class CaseToReview:
 
 @dataclass(frozen=True, eq=False)
 class OpenedCase:
-    """A case as read: the scan, the labels to start from, and the hash of their file (None: drawn from nothing)."""
+    """A case as read: the scan, the labels to start from, and the hash of their file (None: drawn from nothing).
 
+    ``case`` is the one that was given, with what its labels meant when they were accepted last.
+    """
+
+    case: CaseToReview
     scan: Scan
     segmentation: Segmentation
     sha256: str | None
@@ -66,20 +73,43 @@ def read_opened(case: CaseToReview, folder: ReviewFolder) -> OpenedCase:
     version = latest_version(folder, case.case_id)
     if version is not None:
         segmentation, digest = version.read(), version.record.labels_sha256
+        case = _as_accepted(case, version, segmentation.labels)
         name = version.path.name
     elif case.labels is not None:
         segmentation, digest = _labels_in(case.labels, case.label_table), file_sha256(case.labels)
         name = case.labels.name
     else:
         empty = np.zeros(scan.geometry.shape, np.uint8)
-        return OpenedCase(scan, Segmentation(empty, scan.geometry, case.label_table), None)
+        return OpenedCase(case, scan, Segmentation(empty, scan.geometry, case.label_table), None)
     if not segmentation.geometry.matches(scan.geometry):
         raise GeometryError(
             f"{name} has {segmentation.geometry.describe()}, the scan {scan.geometry.describe()}: one grid was "
             "expected. Give the labels that were made from this scan."
         )
     placed = Segmentation(segmentation.labels, scan.geometry, case.label_table)
-    return OpenedCase(scan, placed, digest)
+    return OpenedCase(case, scan, placed, digest)
+
+
+def lost_version(folder: ReviewFolder, review: CaseReview) -> tuple[str, ...]:
+    """A note where the labels that were accepted last are not on the disk any more; none where they are."""
+    decision = review.decision
+    digests = {version.record.labels_sha256 for version in list_versions(folder, review.case_id)}
+    if decision is None or decision.output_sha256 is None or decision.output_sha256 in digests:
+        return ()
+    return (
+        f"the labels that {decision.reviewer} accepted on {decision.time_utc:%Y-%m-%d} are gone from the review "
+        "folder, and older ones are shown: bring them back from a copy, or accept these.",
+    )
+
+
+def _as_accepted(case: CaseToReview, version: Version, labels: NDArray[np.uint8]) -> CaseToReview:
+    """The case with what was said of its labels when they were accepted; mere numbers give way to the case's names."""
+    table, origin = version.label_table, version.record.origin
+    if is_generic(table):
+        return replace(case, label_table=completed_table(case.label_table, labels), bundle=origin.bundle)
+    is_same = [(label.index, label.name) for label in table] == [(one.index, one.name) for one in case.label_table]
+    regions = case.regions if is_same else origin.regions
+    return replace(case, label_table=table, regions=regions, bundle=origin.bundle)
 
 
 def _labels_in(path: Path, table: LabelTable) -> Segmentation:

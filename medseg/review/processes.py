@@ -24,7 +24,11 @@ CLOCK_S: Final = 2.0
 
 
 class ProcessMark(Settings):
-    """A process: its number, when it began (seconds since 1970), and a hash of the list of processes it is in."""
+    """A process: its number, when it began, and a hash of the list of processes it is in.
+
+    ``began_s`` counts from the start of the machine on Linux, where a process's time since 1970 is worked out anew from
+    the clock and moves with it, and from 1970 elsewhere, where it is noted once.
+    """
 
     number: int = Field(ge=1)
     began_s: float
@@ -34,7 +38,7 @@ class ProcessMark(Settings):
     def of_this_process(cls) -> "ProcessMark":
         """The mark of the process that asks."""
         process = psutil.Process()
-        return cls(number=process.pid, began_s=process.create_time(), world=_world())
+        return cls(number=process.pid, began_s=_began_s(process), world=_world())
 
     @property
     def has_ended(self) -> bool:
@@ -43,12 +47,17 @@ class ProcessMark(Settings):
             return False
         try:
             process = psutil.Process(self.number)
-            is_another = abs(process.create_time() - self.began_s) > CLOCK_S
+            is_another = abs(_began_s(process) - self.began_s) > CLOCK_S
             return is_another or process.status() == psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return True
         except psutil.AccessDenied:
             return False
+
+
+def _began_s(process: psutil.Process) -> float:
+    began_s = float(process.create_time())
+    return began_s - float(psutil.boot_time()) if psutil.LINUX else began_s
 
 
 def _world() -> str:

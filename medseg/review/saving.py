@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from medseg.review.autosave import Autosave, Recovered
 from medseg.review.delta import Delta
 from medseg.review.editor import Change, LabelEditor
+from medseg.review.meaning import LabelMeaning
 
 __all__ = ["EditSaver"]
 
@@ -19,8 +20,9 @@ __all__ = ["EditSaver"]
 class EditSaver:
     """Saves what is edited from a base that is safe on the disk: the labels as opened, or as last accepted.
 
-    Undoing goes back before that base too. An autosave cannot tell of the undoing of an edit that it never saw, so
-    from there on every change is told as an edit of its own: voxels come back exactly, the history as one more step.
+    Undo and redo reach back before that base too. An autosave cannot tell of an edit that it never saw, nor of one
+    that was undone before it began, so from there on every change is told as an edit of its own: voxels come back
+    exactly, the history as one more step.
     """
 
     def __init__(self, editor: LabelEditor, path: Path, *, case_id: str, reviewer: str) -> None:
@@ -28,9 +30,9 @@ class EditSaver:
         self._editor, self._case_id, self._reviewer = editor, case_id, reviewer
         self._base: NDArray[np.uint8] = editor.opened
         self._autosave: Autosave | None = None
-        self._depth = 0
+        self._undoable = self._redoable = 0  # edits that the autosave could take back, or make again
         self._is_flat = False
-        self._waiting: list[Change] = []
+        self._waiting: list[Change | LabelMeaning] = []
         editor.listen(self._waiting.append)
 
     @property
@@ -47,7 +49,11 @@ class EditSaver:
         """Go on with the file that ``recovered`` came from."""
         self._editor.resume(recovered.labels, recovered.history)
         self._autosave = Autosave.resume(self.path, recovered)
-        self._depth = len(recovered.history.done)
+        self._undoable, self._redoable = len(recovered.history.done), len(recovered.history.undone)
+
+    def mean(self, meaning: LabelMeaning) -> None:
+        """What the labels mean from here on is saved with the edits."""
+        self._waiting.append(meaning)
 
     def save(self) -> int:
         """Put every change on the disk; returns how many there were.
@@ -81,21 +87,23 @@ class EditSaver:
         self._waiting.clear()
         if self._autosave is not None:
             self._autosave.discard()
-        self._autosave, self._depth, self._is_flat = None, 0, False
+        self._autosave, self._undoable, self._redoable, self._is_flat = None, 0, 0, False
 
-    def _note(self, autosave: Autosave, change: Change) -> None:
-        if change.kind == "edit":
-            autosave.edit(change.delta)
-            self._depth += 1
-        elif self._is_flat or (change.kind == "undo" and self._depth == 0):
-            self._is_flat = True
-            autosave.edit(change.delta if change.kind == "redo" else _inverse(change.delta))
+    def _note(self, autosave: Autosave, change: Change | LabelMeaning) -> None:
+        if isinstance(change, LabelMeaning):
+            autosave.mean(change)
+            return
+        known = {"edit": 1, "undo": self._undoable, "redo": self._redoable}[change.kind]
+        self._is_flat = self._is_flat or not known
+        if change.kind == "edit" or self._is_flat:
+            autosave.edit(_inverse(change.delta) if change.kind == "undo" else change.delta)
+            self._undoable, self._redoable = self._undoable + 1, 0
         elif change.kind == "undo":
             autosave.undo()
-            self._depth -= 1
+            self._undoable, self._redoable = self._undoable - 1, self._redoable + 1
         else:
             autosave.redo()
-            self._depth += 1
+            self._undoable, self._redoable = self._undoable + 1, self._redoable - 1
 
 
 def _inverse(delta: Delta) -> Delta:

@@ -15,7 +15,7 @@ from typing import Any
 from medseg.bundle import Extras, OutputPaths
 from medseg.errors import CaseError, SettingsError
 from medseg.io import LABEL_SUFFIXES
-from medseg.io.formats import is_hidden, name_without_suffix
+from medseg.io.formats import image_suffix, is_hidden, name_without_suffix
 from medseg.io.naming import is_label_name
 from medseg.record import UsedBundle
 
@@ -41,12 +41,21 @@ class KnownSegmentation:
     quality: float | None = None
     made_utc: str = ""
 
+    @property
+    def is_result(self) -> bool:
+        """Whether a run record lies beside it, which names its case."""
+        return bool(self.made_utc)
+
 
 @dataclass(frozen=True)
 class FoundLabels:
-    """The label file of each case by its case id, and everything below the folder that is no scan."""
+    """The label file of each case by its case id, and everything below the folder that is no scan.
+
+    ``beside`` has the same for the scans of one folder alone: two folders may use a name twice, each for its own.
+    """
 
     of_case: Mapping[str, KnownSegmentation]
+    beside: Mapping[tuple[Path, str], KnownSegmentation]
     no_scans: frozenset[Path]
 
 
@@ -65,7 +74,7 @@ def find_labels(folder: Path, *, skipping: Path | None = None) -> FoundLabels:
     no_scans = set() if skipping is None else {skipping}
     try:
         for below, names in _folders(folder, skipping, DEPTH):
-            images = [path for path in names if path.name.lower().endswith(LABEL_SUFFIXES)]
+            images = [path for path in names if image_suffix(path) is not None]
             named = below != folder and LABEL_FOLDER.fullmatch(below.name) is not None
             taken = set(_add_claims(images, claims, in_label_folder=named))
             no_scans |= taken
@@ -74,11 +83,13 @@ def find_labels(folder: Path, *, skipping: Path | None = None) -> FoundLabels:
     except OSError as error:
         raise CaseError(f"{error.filename or folder} cannot be opened: {error.strerror}. Give a folder.") from error
     best = {case_id: _best(entries) for case_id, entries in claims.items()}
-    return FoundLabels(best, frozenset(no_scans))
+    return FoundLabels(best, _by_folder(claims), frozenset(no_scans))
 
 
 def known_segmentation(path: Path) -> KnownSegmentation:
     """What lies beside a label file: its model and its quality."""
+    if not path.name.lower().endswith(LABEL_SUFFIXES):  # of a format that is read and never written
+        return KnownSegmentation(path)
     files = OutputPaths.beside(path)
     record, statistics = _json(files.record), _json(files.statistics)
     try:
@@ -120,10 +131,11 @@ def _add_claims(
 ) -> Iterator[Path]:
     """Note whose label maps ``images`` are, and name every file that is no scan."""
     for path in images:
-        files = OutputPaths.beside(path, Extras(uncertainty=True, probabilities=True))
-        record = _json(files.record)
+        is_own = path.name.lower().endswith(LABEL_SUFFIXES)
+        files = OutputPaths.beside(path, Extras(uncertainty=True, probabilities=True)) if is_own else None
+        record = _json(files.record) if files else {}
         name = name_without_suffix(path)
-        if {"case_id", "bundle", "output_grid"} <= record.keys():
+        if files and {"case_id", "bundle", "output_grid"} <= record.keys():
             case_id, rank = str(record["case_id"]), BY_RECORD
             yield from files.all
         elif is_label_name(path):
@@ -139,6 +151,17 @@ def _add_claims(
 def _best(entries: list[tuple[int, KnownSegmentation]]) -> KnownSegmentation:
     rank = min(rank for rank, _ in entries)
     return max((known for one, known in entries if one == rank), key=lambda known: known.made_utc)
+
+
+def _by_folder(
+    claims: Mapping[str, list[tuple[int, KnownSegmentation]]],
+) -> dict[tuple[Path, str], KnownSegmentation]:
+    """The best of each folder for each name."""
+    entries: dict[tuple[Path, str], list[tuple[int, KnownSegmentation]]] = {}
+    for name, claimed in claims.items():
+        for rank, known in claimed:
+            entries.setdefault((known.path.parent, name), []).append((rank, known))
+    return {place: _best(claimed) for place, claimed in entries.items()}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -14,14 +14,16 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from medseg.errors import DataError, ReviewError
+from medseg.errors import DataError, GeometryError, ReviewError
 from medseg.io import Scan
 from medseg.record import Journal, JournalAction, JournalEntry
 from medseg.review.autosave import recover
 from medseg.review.editor import LabelEditor
 from medseg.review.folder import ReviewFolder
+from medseg.review.label_names import completed_table
 from medseg.review.locks import CaseLock
-from medseg.review.opening import CaseToReview, OpenedCase, read_opened
+from medseg.review.meaning import LabelMeaning
+from medseg.review.opening import CaseToReview, OpenedCase, lost_version, read_opened
 from medseg.review.saving import EditSaver
 from medseg.review.segmenting import Proposal
 from medseg.review.states import CaseReview, review_of
@@ -41,18 +43,16 @@ class ReviewSession:
         notes: what the person should know of the opening: edits that came back, a lock that was taken over.
     """
 
-    def __init__(
-        self, case: CaseToReview, *, folder: ReviewFolder, reviewer: str, lock: CaseLock, opened: OpenedCase
-    ) -> None:
-        self.case, self.folder, self.reviewer = case, folder, reviewer
+    def __init__(self, opened: OpenedCase, *, folder: ReviewFolder, reviewer: str, lock: CaseLock) -> None:
+        self.case, self.folder, self.reviewer = opened.case, folder, reviewer
         self.scan: Scan = opened.scan
         self.editor = LabelEditor.of(opened.segmentation)
-        self.editor.rules = StrokeRules(regions=case.regions)
+        self.editor.rules = StrokeRules(regions=opened.case.regions)
         self.notes: tuple[str, ...] = opened.scan.warnings
         self._base_sha256 = opened.sha256
         self._lock = lock
         self._journal = Journal(folder.journal)
-        self._saver = EditSaver(self.editor, folder.autosave_of(case.case_id), case_id=case.case_id, reviewer=reviewer)
+        self._saver = EditSaver(self.editor, folder.autosave_of(self.case_id), case_id=self.case_id, reviewer=reviewer)
         self._since_s = time.monotonic()
         self._is_open = True
 
@@ -72,14 +72,13 @@ class ReviewSession:
             LockedError: somebody else has the case open.
             MedsegError: scan or labels cannot be read, or do not lie on one grid.
         """
-        if not reviewer.strip():
-            raise ReviewError("no reviewer is named: enter your name in the settings before you open a case.")
+        _require_name(reviewer)
         folder.create()
         path = folder.lock_of(case.case_id)
         acquire = CaseLock.acquire_own if take_own_lock else CaseLock.acquire
         lock = acquire(path, owner=reviewer.strip())
         try:
-            session = cls(case, folder=folder, reviewer=reviewer.strip(), lock=lock, opened=read_opened(case, folder))
+            session = cls(read_opened(case, folder), folder=folder, reviewer=reviewer.strip(), lock=lock)
             session._begin()
         except BaseException:
             lock.release()
@@ -106,14 +105,27 @@ class ReviewSession:
         """Whether there are edits that no accepted version holds."""
         return self._saver.has_edits
 
+    def hand_over(self, reviewer: str) -> None:
+        """Let another person go on: lock and entries bear their name from now on; nothing, where they do already.
+
+        Raises:
+            ReviewError: no reviewer is named.
+            LockedError: another session has taken the case.
+        """
+        _require_name(reviewer)
+        if reviewer.strip() != self.reviewer:
+            self._lock = self._lock.handed_to(reviewer.strip())
+            self.reviewer = reviewer.strip()
+            self._write("open")
+
     def save(self) -> int:
         """Put the edits since the last call on the disk, and show others that the case is open; how many edits.
 
         Raises:
             OutputError: they cannot be written; they wait for the next call.
-            LockedError: another session has taken the case; the edits are saved nonetheless.
+            LockedError: another session has taken the case; the edits stay in this one, since the file is now its.
         """
-        saved = self._saver.save()
+        saved = 0 if self._lock.is_taken else self._saver.save()
         self._lock.renew()
         return saved
 
@@ -122,18 +134,20 @@ class ReviewSession:
 
         Raises:
             ReviewError: labels are there that mean something else than the model's.
+            GeometryError: the model's labels lie on another grid.
         """
+        if not proposal.segmentation.geometry.matches(self.scan.geometry):
+            raise GeometryError("the segmentation lies on another grid than the scan: segment this scan again.")
         table = proposal.segmentation.label_table
-        if self.editor.label_table != table:
-            if self.editor.labels.any():
-                raise ReviewError(
-                    f"the labels of this case are {', '.join(self.editor.label_table.names)}, those of "
-                    f"{proposal.model} {', '.join(table.names)}: choose a model of the same labels."
-                )
-            self.editor.label_table = table
+        if self.editor.label_table != table and self.editor.labels.any():
+            raise ReviewError(
+                f"the labels of this case are {', '.join(self.editor.label_table.names)}, those of "
+                f"{proposal.model} {', '.join(table.names)}: choose a model of the same labels."
+            )
+        meaning = LabelMeaning(label_table=table, regions=proposal.regions, bundle=proposal.bundle)
+        self._saver.mean(meaning)  # before the labels: were they saved alone, nobody could tell what they are
+        self._take_meaning(meaning)
         self.editor.propose(f"segment with {proposal.model}", proposal.segmentation.labels)
-        self.case = replace(self.case, label_table=table, bundle=proposal.bundle, regions=proposal.regions)
-        self.editor.rules = replace(self.editor.rules, regions=proposal.regions)
 
     def accept(self, *, comment: str = "") -> Version:
         """Keep the labels as they are now as a new version, and say so in the journal.
@@ -141,14 +155,17 @@ class ReviewSession:
         Raises:
             MedsegError: the version or the entry cannot be written; the edits stay saved as edits.
         """
+        self._entry("accept", comment=comment)  # what the journal refuses is refused before a version is written
         self._lock.renew()
         self._saver.save()
+        self.editor.label_table = completed_table(self.editor.label_table, self.editor.labels)  # no value unnamed
         segmentation, changed = self.editor.segmentation(), dict(self.editor.voxels_changed())
         origin = Origin(
             reviewer=self.reviewer,
             input_sha256=self.scan.sha256,
             base_sha256=self._base_sha256,
             bundle=self.case.bundle,
+            regions=self.case.regions,
             voxels_changed=changed,
             edits=len(self.editor.history.done),
         )
@@ -207,11 +224,14 @@ class ReviewSession:
         """Give the case free; edits that were not accepted are kept for the next opening, unless they are given up.
 
         Raises:
-            OutputError: the edits cannot be written; the case stays open.
+            MedsegError: the edits cannot be written, or another session has taken the case; it stays open.
         """
         if not self._is_open:
             return
-        if keep_edits:
+        if self._lock.is_taken:  # what lies on the disk is the other session's
+            if keep_edits and not self._saver.is_saved:
+                self._lock.renew()
+        elif keep_edits:
             self._saver.save()
         else:
             self._saver.discard()
@@ -225,6 +245,7 @@ class ReviewSession:
             self.notes += (f"the case was left open by {taken.owner}; its lock was taken over.",)
             self._write("take_over", reason=f"lock of {taken.owner}")
         self._write("open")
+        self.notes += lost_version(self.folder, self.review)
         path = self._saver.path
         if not path.exists():
             return
@@ -236,8 +257,15 @@ class ReviewSession:
             self.notes += (f"saved edits could not be used and were moved to {aside.name}: {error}",)
             return
         self._saver.resume(recovered)
+        if recovered.meaning is not None:
+            self._take_meaning(recovered.meaning)
         self.notes += (f"edits of {recovered.header.reviewer} that were not accepted came back: {recovered.summary}",)
         self._write("recovered", comment=recovered.summary)
+
+    def _take_meaning(self, meaning: LabelMeaning) -> None:
+        table, regions = meaning.label_table, meaning.regions
+        self.case = replace(self.case, label_table=table, regions=regions, bundle=meaning.bundle)
+        self.editor.label_table, self.editor.rules = table, replace(self.editor.rules, regions=regions)
 
     def _known(self, structure: str | None) -> str | None:
         if structure is not None and structure not in self.case.label_table.names:
@@ -247,15 +275,26 @@ class ReviewSession:
         return structure
 
     def _write(self, action: JournalAction, **facts: Any) -> None:
-        now = time.monotonic()
-        entry = JournalEntry(
-            reviewer=self.reviewer,
-            case_id=self.case_id,
-            action=action,
-            bundle=self.case.bundle,
-            input_sha256=self.scan.sha256,
-            seconds_spent=round(now - self._since_s, 1),
-            **facts,
-        )
-        self._journal.append(entry)
-        self._since_s = now
+        self._journal.append(self._entry(action, **facts))
+        self._since_s = time.monotonic()
+
+    def _entry(self, action: JournalAction, **facts: Any) -> JournalEntry:
+        """The entry to write.
+
+        Raises:
+            SettingsError: the case's name, the reviewer's or a text is more than a journal holds.
+        """
+        own = {
+            "reviewer": self.reviewer,
+            "case_id": self.case_id,
+            "action": action,
+            "bundle": self.case.bundle,
+            "input_sha256": self.scan.sha256,
+            "seconds_spent": round(time.monotonic() - self._since_s, 1),
+        }
+        return JournalEntry.from_mapping({**own, **facts}, source="the journal's entry")
+
+
+def _require_name(reviewer: str) -> None:
+    if not reviewer.strip():
+        raise ReviewError("no reviewer is named: enter your name in the settings before you open a case.")

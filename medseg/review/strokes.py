@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.review.edits import Limits, NestedRegion, NestedRegions, allowed_by_intensity, keep_protected
+from medseg.review.edits import Limits, NestedRegions, allowed_by_intensity, keep_protected
 
 __all__ = ["StrokeRules"]
 
@@ -70,14 +70,9 @@ def _nested(before: Labels, after: Labels, *, regions: NestedRegions, erased: in
     changed = after != before
     for value in np.unique(after[changed]):
         of_value = changed & (after == value)
-        region = _region_of(regions, int(value) or erased)
+        region = regions.painted_by(int(value) or erased)
         if region is None:
             continue
         table = regions.values_after_painting(region.name) if value else regions.values_after_erasing(region.name)
         result[of_value] = table[before[of_value]]
     return result
-
-
-def _region_of(regions: NestedRegions, label: int) -> NestedRegion | None:
-    """The region that a label paints."""
-    return next((region for region in regions.regions if region.shell == label), None)

@@ -4,7 +4,7 @@ In: what a person chose. Out: a function of the label map, for ``LabelEditor.edi
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -14,8 +14,10 @@ from medseg.errors import ReviewError
 from medseg.geometry import Geometry
 from medseg.review.edits import (
     Limits,
+    NestedRegions,
     Sides,
     copy_slice,
+    edit_region,
     fill_holes,
     fill_holes_in_slices,
     grow,
@@ -59,6 +61,7 @@ class ToolUse:
         other: a second label, for tools on two.
         amount: the number that the tool asks for.
         limits: locked labels, and what a growing label may take.
+        regions: nested regions that stay nested: tools on one label then work on its region; None: on the label alone.
     """
 
     label: int
@@ -69,6 +72,7 @@ class ToolUse:
     other: int | None = None
     amount: float = 0.0
     limits: Limits = field(default_factory=Limits)
+    regions: NestedRegions | None = None
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,31 @@ class Tool:
         """
         if self.needs_other:
             _other(use)
-        return lambda labels: self.run(labels, use)
+            return lambda labels: self.run(labels, use)
+        return lambda labels: _on_region(labels, use, run=self.run)
 
     def describe(self, use: ToolUse) -> str:
         """What was done, for the history: ``grow 2 mm``."""
         return self.title.lower() if self.amount is None else f"{self.title.lower()} {use.amount:g} {self.amount.unit}"
+
+
+def _on_region(labels: Labels, use: ToolUse, *, run: Callable[[Labels, ToolUse], Labels]) -> Labels:
+    """What a tool makes of the region that the chosen label paints, the labels inside it included, or of the label.
+
+    Raises:
+        ReviewError: the tool refuses, the label is locked, or the region is nowhere.
+    """
+    region = use.regions.painted_by(use.label) if use.regions is not None else None
+    if use.regions is None or region is None:
+        return run(labels, use)
+    use.limits.require_unlocked(use.label)
+    alone = replace(use, label=1, limits=Limits())
+    try:
+        return edit_region(
+            labels, lambda mask: run(mask, alone), region=region.name, regions=use.regions, limits=use.limits
+        )
+    except ReviewError as error:  # in the mask that the tool was given, the region is label 1
+        raise ReviewError(str(error).replace("label 1 ", f"region {region.name} ")) from error
 
 
 def _grow(labels: Labels, use: ToolUse) -> Labels:

@@ -25,6 +25,7 @@ from medseg.io import read_labels, write_labels
 from medseg.labels import Label, LabelTable
 from medseg.record import UsedBundle
 from medseg.record.run_record import Sha256, Utc
+from medseg.review.edits import NestedRegions
 from medseg.review.folder import ReviewFolder
 from medseg.segmentation import Segmentation
 from medseg.settings import Settings
@@ -41,14 +42,15 @@ class Origin(Settings):
     """Where an accepted label map comes from.
 
     ``input_sha256`` is the hash of the scan, ``base_sha256`` that of the label file the corrections began with (None:
-    drawn from nothing), ``bundle`` the model that made that one. ``voxels_changed`` counts for each label the voxels
-    that joined or left it, ``edits`` the edits that stood.
+    drawn from nothing), ``bundle`` the model that made that one, ``regions`` what is nested in it. ``voxels_changed``
+    counts for each label the voxels that joined or left it, ``edits`` the edits that stood.
     """
 
     reviewer: str = Field(min_length=1)
     input_sha256: Sha256 | None = None
     base_sha256: Sha256 | None = None
     bundle: UsedBundle | None = None
+    regions: NestedRegions | None = None
     voxels_changed: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     edits: int = Field(default=0, ge=0)
 

@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from medseg.bundle import load_bundle
 from medseg.errors import GeometryError, ReviewError
 from medseg.record import UsedBundle
-from medseg.review import Proposal, worklist_from_folder
+from medseg.review import Proposal, holder_of, worklist_from_folder
 from medseg.review.desk import ReviewDesk
 from medseg.review.preferences import ReviewPreferences
 from medseg.segmentation import Segmentation
@@ -56,6 +56,20 @@ def test_everybody_who_listens_hears_of_cases_opened_decided_and_closed(desk):
     assert heard == ["scan_1", "scan_1", None]
     assert desk.worklist.case("scan_1").state == "rejected"
     assert len(desk.viewer.layers) == 0
+
+
+def test_decisions_bear_the_name_of_who_makes_them_also_when_it_changes_while_a_case_is_open(desk):
+    desk.open_case("scan_1")
+    desk.preferences = desk.preferences.model_copy(update={"reviewer": "S. Econd"})
+    version = desk.accept()
+    assert version.record.origin.reviewer == "S. Econd"
+    assert [entry.reviewer for entry in desk.session.entries] == ["R. Eader", "S. Econd", "S. Econd"]
+    assert holder_of(desk.worklist.folder.lock_of("scan_1")).owner == "S. Econd"
+    desk.preferences = desk.preferences.model_copy(update={"reviewer": " "})
+    with pytest.raises(ReviewError, match="no reviewer is named"):
+        desk.decide(lambda session: session.reject("motion"))
+    desk.close_case()
+    assert holder_of(desk.worklist.folder.lock_of("scan_1")) is None
 
 
 def test_edits_survive_the_opening_of_another_case(desk):

@@ -27,6 +27,7 @@ from medseg.review import (
     save_version,
     worklist_from_folder,
 )
+from medseg.review.label_names import generic_table
 from medseg.segmentation import Segmentation
 
 TABLE = LabelTable(
@@ -143,6 +144,16 @@ def test_different_label_tables_are_not_mixed(worklist, tmp_path):
     with pytest.raises(DataError, match="different label tables"):
         export_dataset(worklist.refreshed(), output=tmp_path / "set", choices=ALL_TRAIN)
     assert not (tmp_path / "set").exists()
+
+
+def test_cases_in_which_other_numbers_occur_share_a_table_of_all(worklist, tmp_path):
+    accept(worklist, "case_0", table=generic_table([1, 2]))
+    accept(worklist, "case_1", table=generic_table([2, 7]))
+    export_dataset(worklist.refreshed(), output=tmp_path / "set", choices=ALL_TRAIN)
+    assert load_manifest(str(tmp_path / "set")).label_table.names == ("label 1", "label 2", "label 7")
+    accept(worklist, "case_2")
+    with pytest.raises(DataError, match="different label tables"):
+        export_dataset(worklist.refreshed(), output=tmp_path / "another", choices=ALL_TRAIN)
 
 
 def test_nothing_accepted_or_nothing_to_train_on_is_refused(worklist, tmp_path):

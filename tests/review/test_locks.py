@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 
+import psutil
 import pytest
 
 from medseg.errors import LockedError, OutputError
@@ -179,3 +180,23 @@ def test_a_process_that_was_given_the_number_of_a_killed_one_does_not_hold_its_l
     held["process"]["began_s"] -= 3600
     path.write_text(json.dumps(held))
     assert holder_of(path) is None
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="elsewhere the start of a process does not move with the clock")
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_a_live_session_keeps_its_case_when_the_clock_is_set(path, monkeypatch, seconds):
+    CaseLock.acquire(path, owner="reader 1")
+    started = psutil.boot_time()
+    monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: started + seconds)  # as the kernel states it from then on
+    with pytest.raises(LockedError):
+        CaseLock.acquire(path, owner="reader 2")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", None])
+def test_only_a_lock_that_names_another_session_is_taken(path, content):
+    lock = CaseLock.acquire(path, owner="reader 1")
+    assert not lock.is_taken
+    CaseLock.acquire_own(path, owner="reader 1")
+    assert lock.is_taken
+    path.unlink() if content is None else path.write_bytes(content)
+    assert not lock.is_taken

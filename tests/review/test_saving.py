@@ -1,6 +1,8 @@
+import random
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from medseg.geometry import Geometry
 from medseg.labels import Label, LabelTable
@@ -10,11 +12,12 @@ from medseg.review.saving import EditSaver
 from medseg.segmentation import Segmentation
 
 SHAPE = (6, 7, 8)
+EMPTY = np.zeros(SHAPE, np.uint8)
 TABLE = LabelTable(labels=(Label(index=1, name="liver", color=(200, 0, 0)),))
 
 
-def opened(path: Path) -> tuple[LabelEditor, EditSaver]:
-    editor = LabelEditor.of(Segmentation(np.zeros(SHAPE, np.uint8), Geometry(SHAPE, np.eye(4)), TABLE))
+def opened(path: Path, labels: np.ndarray = EMPTY) -> tuple[LabelEditor, EditSaver]:
+    editor = LabelEditor.of(Segmentation(labels, Geometry(SHAPE, np.eye(4)), TABLE))
     return editor, EditSaver(editor, path, case_id="a", reviewer="R. Eader")
 
 
@@ -70,6 +73,44 @@ def test_undoing_what_was_accepted_before_is_saved_too(tmp_path):
     assert (editor.labels[0] == 1).all()
     assert (editor.labels[4] == 1).all()
     assert not editor.labels[1].any()
+
+
+def test_making_again_what_was_undone_before_the_acceptance_is_saved_too(tmp_path):
+    path = tmp_path / "a.edits"
+    editor, saver = opened(path)
+    paint(editor, 0, 1)
+    editor.undo()
+    saver.save()
+    saver.rebase()
+    accepted = editor.labels.copy()
+    editor.redo()
+    paint(editor, 4, 1)
+    saver.save()
+    recovered = recover(path, accepted)
+    np.testing.assert_array_equal(recovered.labels, editor.labels)
+    assert recovered.lost_bytes == 0
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_order_of_edits_undo_redo_acceptance_and_crashes_nothing_saved_is_lost(tmp_path, seed):
+    draw, path, base = random.Random(seed), tmp_path / "a.edits", EMPTY
+    editor, saver = opened(path)
+    for _ in range(40):
+        step = draw.choice(["edit", "edit", "edit", "undo", "undo", "redo", "accept", "crash"])
+        if step == "edit":
+            paint(editor, draw.randrange(SHAPE[0]), draw.randrange(2))
+        elif step in ("undo", "redo"):
+            getattr(editor, step)()
+        saver.save()
+        if step == "accept":
+            base = editor.labels.copy()
+            saver.rebase()
+        elif step == "crash":
+            left = editor.labels.copy()
+            editor, saver = opened(path, base)
+            if path.exists():
+                saver.resume(recover(path, base))
+            np.testing.assert_array_equal(editor.labels, left)
 
 
 def test_discarding_removes_the_file(tmp_path):

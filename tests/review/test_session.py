@@ -1,16 +1,21 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from medseg.errors import DataError, GeometryError, LockedError, ReviewError
+from medseg.errors import DataError, GeometryError, LockedError, ReviewError, SettingsError
+from medseg.geometry import Geometry
 from medseg.io import CaseFiles, ChannelFile, read_labels
 from medseg.labels import Label, LabelTable
-from medseg.record import verify_journal
-from medseg.review import CaseToReview, ReviewFolder, ReviewSession, latest_version
+from medseg.record import UsedBundle, verify_journal
+from medseg.review import CaseToReview, NestedRegions, Proposal, ReviewFolder, ReviewSession, latest_version
+from medseg.review.edits import NestedRegion
+from medseg.review.label_names import generic_table
+from medseg.segmentation import Segmentation
 
 TABLE = LabelTable(
     labels=(Label(index=1, name="liver", color=(200, 0, 0)), Label(index=3, name="spleen", color=(0, 200, 0)))
@@ -202,3 +207,153 @@ def test_a_case_without_labels_is_drawn_from_nothing(case, folder):
     version = session.accept()
     assert version.record.origin.base_sha256 is None
     session.close()
+
+
+def proposal(session: ReviewSession) -> Proposal:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2:7, 2:9, 1:4], labels[3:5, 3:5, 2] = 1, 3
+    regions = NestedRegions((NestedRegion("liver", frozenset({1, 3}), 1), NestedRegion("spleen", frozenset({3}), 3)))
+    model = UsedBundle(name="organs", version="1.0.0", weights_sha256="a" * 64)
+    return Proposal(Segmentation(labels, session.scan.geometry, TABLE), "organs 1.0.0", model, regions)
+
+
+def unlabelled(case: CaseToReview) -> CaseToReview:
+    return CaseToReview(case.files, generic_table([]))
+
+
+def test_a_proposal_that_was_not_accepted_comes_back_with_its_names_its_nesting_and_its_model(case, folder):
+    session = opened(unlabelled(case), folder)
+    paint(session, 4, 1)
+    session.editor.undo()
+    session.save()
+    session.take_proposal(proposal(session))
+    expected = session.editor.labels.copy()
+    meant = (session.case.label_table, session.case.regions, session.case.bundle)
+    session.close()
+    again = opened(unlabelled(case), folder)
+    np.testing.assert_array_equal(again.editor.labels, expected)
+    assert (again.case.label_table, again.case.regions, again.case.bundle) == meant
+    assert (again.editor.label_table, again.editor.rules.regions) == meant[:2]
+    version = again.accept()
+    assert version.label_table == TABLE
+    assert version.record.origin.bundle == meant[2]
+
+
+def test_an_accepted_case_is_opened_with_the_meaning_that_was_accepted(case, folder):
+    session = opened(unlabelled(case), folder)
+    session.take_proposal(proposal(session))
+    meant = (session.case.label_table, session.case.regions, session.case.bundle)
+    session.accept()
+    session.close()
+    again = opened(unlabelled(case), folder)
+    assert (again.case.label_table, again.case.regions, again.case.bundle) == meant
+    assert again.accept().label_table == TABLE
+
+
+def test_names_that_are_given_later_take_the_place_of_mere_numbers(case, folder):
+    session = opened(unlabelled(case), folder)
+    paint(session, 4, 1)
+    paint(session, 2, 9)
+    first = session.accept()
+    session.close()
+    assert first.label_table.names == ("label 1", "label 9")
+    again = opened(case, folder)
+    assert again.case.label_table.names == ("liver", "spleen", "label 9")
+
+
+def test_a_value_that_the_table_does_not_have_is_named_when_it_is_accepted(case, folder):
+    session = opened(case, folder)
+    paint(session, 4, 9)
+    version = session.accept()
+    assert version.label_table.names == ("liver", "spleen", "label 9")
+    assert version.record.origin.voxels_changed == {"label 9": 6}
+
+
+def test_a_session_whose_case_was_taken_leaves_the_edits_of_the_taker_alone(case, folder):
+    first = opened(case, folder)
+    paint(first, 4)
+    first.save()
+    second = ReviewSession.open(case, folder=folder, reviewer="R. Eader", take_own_lock=True)
+    paint(first, 2)
+    with pytest.raises(LockedError, match="agree"):
+        first.save()
+    with pytest.raises(LockedError, match="agree"):
+        first.close()
+    first.close(keep_edits=False)
+    paint(second, 3)
+    assert second.save() == 1
+    expected = second.editor.labels.copy()
+    second.close()
+    np.testing.assert_array_equal(opened(case, folder).editor.labels, expected)
+
+
+def test_a_session_whose_case_was_taken_can_be_closed_when_it_has_nothing_to_save(case, folder):
+    first = opened(case, folder)
+    paint(first, 4)
+    first.save()
+    second = ReviewSession.open(case, folder=folder, reviewer="R. Eader", take_own_lock=True)
+    first.close()
+    paint(second, 3)
+    assert second.accept().number == 1
+
+
+@pytest.mark.parametrize("case_id", [" spaced ", "tab\t", "ünïcode 日本", "x" * 255, "a/b", "."])
+def test_a_case_is_found_again_whatever_it_is_called(case, folder, case_id):
+    named = replace(case, files=CaseFiles(case_id, case.files.channels))
+    session = opened(named, folder)
+    paint(session, 4)
+    session.accept()
+    assert session.review.state == "accepted"
+    session.close()
+    assert [entry.case_id for entry in opened(named, folder).entries] == [case_id] * 3
+
+
+@pytest.mark.parametrize("case_id", ["x" * 257, "no text\udcff"])
+def test_a_name_that_no_journal_holds_is_refused_in_one_line_and_leaves_no_lock(case, folder, case_id):
+    named = replace(case, files=CaseFiles(case_id, case.files.channels))
+    with pytest.raises(SettingsError, match="case_id"):
+        opened(named, folder)
+    assert not list(folder.locks.glob("*.lock"))
+
+
+def test_a_comment_that_no_journal_holds_is_refused_before_a_version_is_written(case, folder):
+    session = opened(case, folder)
+    paint(session, 4)
+    with pytest.raises(SettingsError, match="comment"):
+        session.accept(comment="x" * 10_001)
+    assert latest_version(folder, case.case_id) is None
+    assert session.has_unaccepted_edits
+    with pytest.raises(SettingsError, match="reason"):
+        session.reject("x" * 10_001)
+
+
+@pytest.mark.parametrize("left", [(), ("v0002.json",)])
+def test_a_reviewer_is_told_when_the_labels_that_were_accepted_last_are_gone(case, folder, left):
+    session = opened(case, folder)
+    for plane in (2, 4):
+        paint(session, plane)
+        session.accept()
+    session.close()
+    assert opened_and_closed(case, folder).notes == ()
+    for path in folder.versions_of(case.case_id).glob("v0002*"):
+        if path.name not in left:
+            path.unlink()
+    (note,) = opened_and_closed(case, folder).notes
+    assert "R. Eader accepted" in note
+    assert "gone" in note
+
+
+def opened_and_closed(case: CaseToReview, folder: ReviewFolder) -> ReviewSession:
+    session = opened(case, folder)
+    session.close()
+    return session
+
+
+def test_a_proposal_on_another_grid_changes_nothing(case, folder):
+    session = opened(unlabelled(case), folder)
+    given = proposal(session)
+    moved = Geometry(SHAPE, np.diag([2.0, 2.0, 2.0, 1.0]))
+    with pytest.raises(GeometryError, match="another grid"):
+        session.take_proposal(replace(given, segmentation=Segmentation(given.segmentation.labels, moved, TABLE)))
+    assert session.case.label_table.names == ("label 1",)
+    assert not session.has_unaccepted_edits

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+from medseg.data import load_schema
 from medseg.errors import ReviewError
 from medseg.geometry import Geometry
+from medseg.review.edits import Limits, nested_regions
 from medseg.review.tools import TOOLS, ToolUse, tool_named
 
 GEOMETRY = Geometry((20, 20, 12), np.diag([1.0, 1.0, 2.0, 1.0]))
@@ -55,3 +57,64 @@ def test_copying_a_slice_goes_the_way_the_screen_counts():
 def test_an_unknown_tool_is_named_with_those_that_exist():
     with pytest.raises(ReviewError, match="grow, shrink"):
         tool_named("melt")
+
+
+REGIONS = nested_regions(load_schema("brats_2021"))
+ONE_LABEL_TOOLS = [tool for tool in TOOLS if not tool.needs_other]
+
+
+def a_tumour() -> np.ndarray:
+    """Oedema 2 around core 1 around enhancing 4, which has a hole in it, an island and a slice without it."""
+    labels = np.zeros(GEOMETRY.shape, np.uint8)
+    labels[1:19, 1:19, 1:11] = 2
+    labels[3:17, 3:17, 2:10] = 1
+    labels[5:12, 5:12, 3:9] = 4
+    labels[8, 8, 4], labels[5:12, 5:12, 6], labels[14, 14, 8] = 1, 1, 4
+    return labels
+
+
+def nested_use(label: int, tool, **changes) -> ToolUse:
+    amount = tool.amount.usual if tool.amount else 0.0
+    return ToolUse(label=label, geometry=GEOMETRY, slice_index=5, amount=amount, regions=REGIONS, **changes)
+
+
+@pytest.mark.parametrize("label", [4, 1])
+@pytest.mark.parametrize("tool", ONE_LABEL_TOOLS, ids=lambda tool: tool.key)
+def test_a_tool_on_an_inner_region_leaves_the_regions_around_it_as_they_are(tool, label):
+    before = a_tumour()
+    try:
+        after = tool.edit(nested_use(label, tool))(before)
+    except ReviewError as error:
+        assert "region" in str(error)  # the core has no gap to fill
+        return
+    own = REGIONS.painted_by(label)
+    for region in REGIONS.regions:
+        if region.values > own.values:
+            np.testing.assert_array_equal(REGIONS.mask(region.name, after), REGIONS.mask(region.name, before))
+    if label == 4:
+        assert (REGIONS.mask(own.name, after) != REGIONS.mask(own.name, before)).any()
+
+
+def test_a_tool_on_a_region_takes_the_labels_inside_it_along():
+    before = a_tumour()
+    whole = before != 0
+    after = tool_named("grow").edit(nested_use(2, tool_named("grow")))(before)
+    assert (after[whole] == before[whole]).all()
+    assert set(after[~whole]) == {0, 2}
+    shrunk = tool_named("shrink").edit(nested_use(1, tool_named("shrink")))(before)
+    np.testing.assert_array_equal(shrunk != 0, whole)
+    assert ((shrunk == 4) == (before == 4)).all()
+
+
+def test_locked_labels_are_locked_for_tools_on_regions_too():
+    tool = tool_named("grow")
+    with pytest.raises(ReviewError, match="label 4 is locked"):
+        tool.edit(nested_use(4, tool, limits=Limits(protected=frozenset({4}))))(a_tumour())
+    after = tool.edit(nested_use(4, tool, limits=Limits(protected=frozenset({1}))))(a_tumour())
+    np.testing.assert_array_equal(after == 1, a_tumour() == 1)
+
+
+def test_with_nesting_off_a_tool_works_on_the_label_alone():
+    tool = tool_named("shrink")
+    after = tool.edit(ToolUse(label=4, geometry=GEOMETRY, amount=1.0))(a_tumour())
+    assert not after[5, 7, 5]

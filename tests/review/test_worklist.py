@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import SimpleITK
 
 from medseg.bundle import OutputPaths
 from medseg.data import load_manifest
@@ -77,6 +78,33 @@ def test_of_several_results_the_newest_counts_and_comes_before_labels_of_others(
     write_result(write_scan, tmp_path / "a_new.nii.gz", "a", started="2026-03-01T00:00:00Z")
     write_result(write_scan, tmp_path / "a_old.nii.gz", "a", started="2026-02-01T00:00:00Z")
     assert found(worklist_from_folder(tmp_path)) == {"a": "a_new.nii.gz"}
+
+
+def test_labels_that_are_called_alike_in_each_patients_folder_stay_with_their_patient(tmp_path, write_scan):
+    for patient in ("p1", "p2", "p3"):
+        write_scan(tmp_path / patient / "ct.nii.gz")
+    for patient in ("p1", "p2"):
+        write_scan(tmp_path / patient / "ct_seg.nii.gz")
+    worklist = worklist_from_folder(tmp_path)
+    for patient in ("p1", "p2"):
+        assert worklist.case(patient).segmentation == tmp_path / patient / "ct_seg.nii.gz"
+    assert worklist.case("p3").segmentation is None
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr", ".nrrd", ".mha", ".nii"])
+def test_labels_of_every_format_that_is_read_are_found(tmp_path, suffix):
+    for name in ("a", "a_seg"):
+        SimpleITK.WriteImage(SimpleITK.Image(4, 4, 4, SimpleITK.sitkUInt8), str(tmp_path / f"{name}{suffix}"))
+    (case,) = worklist_from_folder(tmp_path).cases
+    assert (case.case_id, case.segmentation) == ("a", tmp_path / f"a_seg{suffix}")
+
+
+def test_labels_beside_another_scan_of_that_name_are_not_taken(tmp_path, write_scan):
+    for name in ("p1/ct.nii.gz", "p1/late.nii.gz", "p2/ct.nii.gz", "p2/ct_seg.nii.gz"):
+        write_scan(tmp_path / name)
+    worklist = worklist_from_folder(tmp_path)
+    assert worklist.case("ct").segmentation is None
+    assert worklist.case("p2").segmentation == tmp_path / "p2" / "ct_seg.nii.gz"
 
 
 def test_a_folder_of_segmentations_that_is_named_comes_first(tmp_path, write_scan):

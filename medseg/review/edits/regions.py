@@ -62,6 +62,10 @@ class NestedRegions:
         """The regions' names, from the outermost to the innermost."""
         return tuple(region.name for region in self.regions)
 
+    def painted_by(self, label: int) -> NestedRegion | None:
+        """The region that a person means who chose ``label``; None where it paints none."""
+        return next((region for region in self.regions if region.shell == label), None)
+
     def values_after_painting(self, name: str) -> NDArray[np.uint8]:
         """What each of the 256 values becomes where the region is painted, (256,) uint8.
 
