@@ -19,7 +19,7 @@ from medseg.io.formats import image_suffix, is_hidden, name_without_suffix
 from medseg.io.naming import is_label_name
 from medseg.label.decisions import ReviewJournal
 from medseg.label.names import ACCEPTED, IMAGE_PATTERNS, UnknownImageError, check_name, image_file
-from medseg.label.tags import tag_of
+from medseg.record import tag_of
 
 __all__ = ["StudiesDatastore"]
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from medseg.errors import CaseError
-from medseg.label.tags import tag_of
+from medseg.record import tag_of
 
 __all__ = ["ACCEPTED", "IMAGE_PATTERNS", "UnknownImageError", "check_name", "image_file"]
 

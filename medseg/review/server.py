@@ -21,7 +21,7 @@ from medseg.geometry import geometry_of
 from medseg.io import CaseFiles, ChannelFile, read_labels
 from medseg.labels import Label, LabelTable
 from medseg.monai_label_client import MonaiLabelClient, RemoteModel
-from medseg.record import Journal, UsedBundle
+from medseg.record import Journal, UsedBundle, tag_of
 from medseg.review.folder import ReviewFolder, folder_name
 from medseg.review.label_names import generic_table
 from medseg.review.segmenting import Proposal, StoppedError, Watcher
@@ -32,10 +32,10 @@ from medseg.segmentation import Segmentation
 
 __all__ = ["ReviewServer", "ServerJob"]
 
-FINAL: Final = "final"
+FINAL: Final = tag_of("accepted")
 """The tag of accepted labels; of others the newest proposal is shown."""
 
-PROPOSALS: Final = ("edited", "second_reader", "rejected", "original")
+PROPOSALS: Final = tuple(map(tag_of, ("in_review", "needs_second_reader", "rejected", "new")))
 CHANNEL: Final = "image"
 
 

@@ -16,11 +16,10 @@ from typing import Any
 
 from medseg.errors import DataError, ReviewError
 from medseg.io import Scan
-from medseg.record import Journal, JournalAction, JournalEntry
+from medseg.record import Journal, JournalAction, JournalEntry, WorkLock
 from medseg.review.autosave import recover
 from medseg.review.editor import LabelEditor
 from medseg.review.folder import ReviewFolder
-from medseg.review.locks import CaseLock
 from medseg.review.opening import CaseToReview, OpenedCase, read_opened
 from medseg.review.saving import EditSaver
 from medseg.review.segmenting import Proposal
@@ -42,7 +41,7 @@ class ReviewSession:
     """
 
     def __init__(
-        self, case: CaseToReview, *, folder: ReviewFolder, reviewer: str, lock: CaseLock, opened: OpenedCase
+        self, case: CaseToReview, *, folder: ReviewFolder, reviewer: str, lock: WorkLock, opened: OpenedCase
     ) -> None:
         self.case, self.folder, self.reviewer = case, folder, reviewer
         self.scan: Scan = opened.scan
@@ -76,7 +75,7 @@ class ReviewSession:
             raise ReviewError("no reviewer is named: enter your name in the settings before you open a case.")
         folder.create()
         path = folder.lock_of(case.case_id)
-        acquire = CaseLock.acquire_own if take_own_lock else CaseLock.acquire
+        acquire = WorkLock.acquire_own if take_own_lock else WorkLock.acquire
         lock = acquire(path, owner=reviewer.strip())
         try:
             session = cls(case, folder=folder, reviewer=reviewer.strip(), lock=lock, opened=read_opened(case, folder))

@@ -13,7 +13,7 @@ has more states. One table translates, so that a case accepted in napari is ``fi
 
 from collections.abc import Collection
 
-from medseg.record import JournalAction
+from medseg.record.journal import JournalAction
 
 __all__ = ["ACTION_OF_TAG", "STATE_OF_TAG", "TAG_OF_STATE", "state_of", "tag_of"]
 
