@@ -17,10 +17,11 @@ from medseg.record.run_record import (
     write_record,
 )
 from medseg.record.stopwatch import Stopwatch, process_peak_memory_mb
-from medseg.record.tags import ACTION_OF_TAG, STATE_OF_TAG, TAG_OF_STATE, state_of, tag_of
+from medseg.record.tags import ACTION_OF_TAG, SHOWN_FIRST, STATE_OF_TAG, TAG_OF_STATE, state_of, tag_of
 
 __all__ = [
     "ACTION_OF_TAG",
+    "SHOWN_FIRST",
     "STALE_AFTER_S",
     "STATE_OF_TAG",
     "TAG_OF_STATE",

@@ -28,8 +28,9 @@ time.sleep(120)
 def test_a_folder_that_is_held_is_refused_with_who_where_and_since_when(tmp_path):
     folder = tmp_path / "work"
     with held_work_folder(folder):
-        with pytest.raises(LockedError, match=r"on .* has the work folder .* open since \d{4}-") as refused, (
-            held_work_folder(folder)
+        with (
+            pytest.raises(LockedError, match=r"on .* has the work folder .* open since \d{4}-") as refused,
+            held_work_folder(folder),
         ):
             pass
         assert platform.node() in str(refused.value)
