@@ -46,6 +46,7 @@ def serve(
 
     check_installation()
     with working("loading medseg", shown=not options.quiet):
+        from medseg.label.hold import held_work_folder
         from medseg.label.launch import ServerPlan, choose_bundles, is_url, prepare_process, work_folder_for
 
     plan_studies = studies if is_url(studies) else str(_folder(studies))
@@ -66,10 +67,11 @@ def serve(
         messages.print(f"work folder: {plan.work_folder}", markup=False)
         messages.print(f"listening at http://{host}:{port} when ready; OHIF at /ohif/", markup=False)
     plan = replace(plan, bundles=tuple(one.folder for one in chosen))
-    prepare_process(plan)
-    from medseg.label.server import run
+    with held_work_folder(plan.work_folder):
+        prepare_process(plan)
+        from medseg.label.server import run
 
-    run(plan)
+        run(plan)
 
 
 WorkFolder = Annotated[

@@ -189,7 +189,7 @@ class DataManifest(Settings):
         folder = self._folder_below(data_root)
         cases = [listed.case(folder, case_id) for case_id in getattr(listed.splits, split)]
         needed = [path for case in cases for path in (*case.images, *([case.label] if labelled else []))]
-        missing = [path for path in needed if not path.is_file()]
+        missing = [path for path in needed if not path.exists()]  # a DICOM series is a folder
         if missing:
             raise DataError(
                 f"{len(missing)} files of {self.name} are missing, the first is {missing[0].relative_to(folder)}: "

@@ -14,7 +14,7 @@ from einops import rearrange
 from numpy.typing import NDArray
 
 from medseg.errors import ImageError
-from medseg.io.stored import StoredImage, check_shape
+from medseg.io.stored import StoredImage, check_memory, check_shape
 from medseg.io.text_header import DAMAGED_ADVICE, check_metaimage_complete, check_metaimage_header
 
 __all__ = ["LPS_TO_RAS", "itk_channels", "load_itk", "load_with_itk_extra"]
@@ -30,6 +30,7 @@ def load_itk(path: Path) -> StoredImage:
         ImageError: the file is damaged or another kind of file, or its shape or type is none that a scan has.
     """
     reader = _opened(path)
+    check_memory(path, (*reader.GetSize(), reader.GetNumberOfComponents()))
     try:
         image = reader.Execute()
     except RuntimeError as error:  # all that SimpleITK raises, whatever went wrong

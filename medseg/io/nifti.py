@@ -17,7 +17,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from medseg.errors import ImageError
-from medseg.io.stored import StoredImage, check_shape
+from medseg.io.stored import StoredImage, check_memory, check_shape
 
 __all__ = ["FORM_TOLERANCE_MM", "largest_gap_mm", "load_nifti", "nifti_channels"]
 
@@ -56,6 +56,7 @@ def load_nifti(path: Path) -> StoredImage:
         raise _unreadable(path, error) from error
     shape = _squeezed(tuple(int(size) for size in image.shape))
     check_shape(path, shape)
+    check_memory(path, shape)
     _check_type(path, header.get_data_dtype())
     unit = OTHER_UNITS.get(int(header["xyzt_units"]) & UNIT_BITS)
     if unit is not None:

@@ -1,15 +1,20 @@
 """An image as its file stores it, before it becomes a tensor: the value every format's loader returns."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from medseg.errors import ImageError
 
-__all__ = ["StoredImage", "check_shape"]
+__all__ = ["StoredImage", "check_memory", "check_shape"]
+
+READ_BYTES_PER_VOXEL = 8
+"""While a scan is read: its voxels as stored, and as float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,4 +44,22 @@ def check_shape(path: Path, shape: tuple[int, ...]) -> None:
         raise ImageError(
             f"{path.name} has {len(shape)} axes ({text}): a 3D scan, or a 4D one whose last axis holds the channels, "
             "was expected. Save the volumes wanted as files of their own."
+        )
+
+
+def check_memory(path: Path, shape: tuple[int, ...]) -> None:
+    """Nothing, if a scan of this shape fits into the memory that is free; call it before the voxels are read.
+
+    A packed file of a few megabytes may claim, and hold, more than any machine has: the system would then end this
+    process, or another.
+
+    Raises:
+        ImageError: it does not fit.
+    """
+    needed, free = math.prod(shape) * READ_BYTES_PER_VOXEL, psutil.virtual_memory().available
+    if needed > free:
+        text = "×".join(str(size) for size in shape)
+        raise ImageError(
+            f"{path.name} claims {text} voxels, more than fit into memory ({needed / 1e9:.0f} GB, {free / 1e9:.0f} GB "
+            "are free). Check the file, or use a machine with more memory."
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medseg.errors import ImageError
 
-__all__ = ["check_metaimage_complete", "check_metaimage_header", "voxel_files"]
+__all__ = ["check_metaimage_complete", "check_metaimage_header", "check_self_contained", "voxel_files"]
 
 DAMAGED_ADVICE = "it is damaged, cut short, or another kind of file. Export or copy it again."
 
@@ -17,6 +17,10 @@ HEADER_BYTES = 1 << 16
 """Headers are a few hundred bytes, segmentations of 3D Slicer with many segments some tens of thousands."""
 
 DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)[ \t]*([^\r\n]+)\r?\n", re.MULTILINE | re.IGNORECASE)
+
+STRICT_BYTES = 1 << 20
+NRRD_END = re.compile(rb"\r?\n\r?\n")
+METAIMAGE_END = re.compile(rb"ElementDataFile *= *LOCAL *\r?\n")
 
 NEEDED_KEYS = (b"NDims", b"DimSize", b"ElementType", b"ElementDataFile")
 """Without these a MetaImage header describes no image."""
@@ -39,6 +43,28 @@ def voxel_files(path: Path) -> tuple[Path, ...]:
     if name.upper().startswith("LIST") or "%" in name:
         raise ImageError(f"{path.name} spreads its voxels over several files: one was expected. Save it as one file.")
     return (path, path.parent / name)
+
+
+def check_self_contained(path: Path) -> None:
+    """Nothing, if a file of a stranger holds its own voxels: its header could name any file on this machine.
+
+    Stricter than the libraries, which understand more ways of writing than are looked for here.
+
+    Raises:
+        ImageError: the header names another file, or where the voxels are is not plain.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in {".nrrd", ".nhdr", ".mha", ".mhd"}:
+        return
+    head = _head(path, STRICT_BYTES)
+    if suffix in {".nrrd", ".nhdr"}:
+        end = NRRD_END.search(head)
+        is_plain = end is not None and not re.search(rb"data\s*file", head[: end.start()], re.IGNORECASE)
+    else:
+        named = re.search(rb"ElementDataFile", head, re.IGNORECASE)
+        is_plain = named is not None and METAIMAGE_END.match(head, named.start()) is not None
+    if not is_plain:
+        raise ImageError(f"{path.name} keeps its voxels in another file: send an image that is one file.")
 
 
 def check_metaimage_header(path: Path) -> None:
@@ -75,9 +101,9 @@ def check_metaimage_complete(path: Path, voxel_bytes: int) -> None:
         raise ImageError(f"{path.name} holds {found} bytes of voxels, {expected} were expected: {DAMAGED_ADVICE}")
 
 
-def _head(path: Path) -> bytes:
+def _head(path: Path, size: int = HEADER_BYTES) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(HEADER_BYTES)
+            return file.read(size)
     except OSError as error:
         raise ImageError(f"{path.name} cannot be opened: {error.strerror}. Check the file.") from error

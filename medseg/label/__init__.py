@@ -2,7 +2,6 @@
 
 from medseg.label.installation import check_installation
 from medseg.label.launch import ServerPlan, choose_bundles, prepare_process, work_folder_for
-from medseg.label.tags import state_of, tag_of
 from medseg.label.versions import Version, WeightsVersions
 
 __all__ = [
@@ -12,7 +11,5 @@ __all__ = [
     "check_installation",
     "choose_bundles",
     "prepare_process",
-    "state_of",
-    "tag_of",
     "work_folder_for",
 ]

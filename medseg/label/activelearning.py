@@ -15,7 +15,7 @@ from medseg.bundle import Bundle, sha256_of
 from medseg.errors import CaseError, ImageError
 from medseg.io import read_case
 from medseg.label.infer import only_case
-from medseg.label.request import device_called
+from medseg.label.request import SelectionRequest, device_called
 from medseg.label.scores import ImageScore, Scorer, ScoreStore
 from medseg.label.strategies import Candidate, Strategy
 from medseg.label.versions import WeightsVersions
@@ -97,7 +97,7 @@ class SelectionTask(StrategyTask):
         unlabelled = sorted(datastore.get_unlabeled_images())
         if not unlabelled:
             return None
-        random = np.random.default_rng(request.get("seed"))
+        random = np.random.default_rng(SelectionRequest.of(request).seed)
         if not self._strategy.needs_scores or not self._models:
             choice = self._strategy.choose([Candidate(one) for one in unlabelled], [], random=random)
             return None if choice is None else {"id": choice.image_id, "weight": choice.weight}

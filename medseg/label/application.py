@@ -26,6 +26,7 @@ from medseg import __version__
 from medseg.bundle import load_bundle
 from medseg.label.activelearning import SCORING, ScoredModel, ScoringTask, SelectionTask
 from medseg.label.datastore import StudiesDatastore
+from medseg.label.hold import end_with
 from medseg.label.infer import SegmentTask
 from medseg.label.launch import AppOptions, is_url
 from medseg.label.pacs import PacsDatastore
@@ -65,6 +66,8 @@ class LabelApp(MONAILabelApp):
         for name in QUIET_LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
         self.options = AppOptions.from_mapping(json.loads(conf["medseg"]), source="the server's options")
+        if self.options.server.number != os.getpid():
+            end_with(self.options.server)
         self.bundles = {bundle.name: bundle for bundle in map(load_bundle, self.options.bundles)}
         self.versions = {
             name: WeightsVersions(self.work_folder / "versions" / name, own_weights=bundle.weights_path)

@@ -19,7 +19,8 @@ from medseg.io.formats import image_suffix, is_hidden, name_without_suffix
 from medseg.io.naming import is_label_name
 from medseg.label.decisions import ReviewJournal
 from medseg.label.names import ACCEPTED, IMAGE_PATTERNS, UnknownImageError, check_name, image_file
-from medseg.label.tags import tag_of
+from medseg.labels import LabelTable
+from medseg.record import tag_of
 
 __all__ = ["StudiesDatastore"]
 
@@ -86,8 +87,8 @@ class StudiesDatastore(LocalDatastore):
         path.unlink()
         self.refresh()
 
-    def accepted(self) -> list[tuple[str, Path, Path]]:
-        """Each image with an accepted label: id, image, label."""
+    def accepted(self, table: LabelTable) -> list[tuple[str, Path, Path]]:  # noqa: ARG002  a PACS needs it
+        """Each image with an accepted label: id, image, label, whose values are taken as they are."""
         return [
             (image_id, self.scan_path(image_id), Path(self.get_label_uri(image_id, ACCEPTED)))
             for image_id in sorted(self.get_labeled_images())

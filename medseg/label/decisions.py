@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.bundle import sha256_of
-from medseg.label.tags import ACTION_OF_TAG
-from medseg.record import Journal, JournalAction, JournalEntry
+from medseg.record import ACTION_OF_TAG, Journal, JournalAction, JournalEntry
 
 __all__ = ["Decision", "ReviewJournal"]
 

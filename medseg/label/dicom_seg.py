@@ -9,7 +9,7 @@ from typing import Any
 
 from medseg.labels import CodedConcept, Label, LabelTable
 
-__all__ = ["coded_segments"]
+__all__ = ["SIDES", "coded_segments"]
 
 ALGORITHM = "medseg"
 CATEGORY = CodedConcept(value="123037004", meaning="Anatomical Structure")

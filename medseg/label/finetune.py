@@ -147,11 +147,11 @@ def fine_tune(
         steps=steps,
     )
     version = versions.add(run / WEIGHTS_NAME, parent_sha256=sha256_of(start), measured=measured)
-    for name in (CHECKPOINT_NAME, WEIGHTS_NAME):
-        (run / name).unlink(missing_ok=True)
     is_promoted = request.promote == "better" and measured.is_better
     if is_promoted:
         versions.promote(version.number)
+    for name in (CHECKPOINT_NAME, WEIGHTS_NAME):  # last: whatever breaks off before is gone on with
+        (run / name).unlink(missing_ok=True)
     told(
         f"version {version.number}: validation Dice {measured.mean_before:.4f} before, {measured.mean_after:.4f} "
         f"after, {'in use from now on' if is_promoted else 'not in use'}"

@@ -20,6 +20,7 @@ import medseg
 from medseg.bundle import Bundle, find_bundles, load_bundle
 from medseg.errors import OutputError, SettingsError
 from medseg.label.installation import stand_in_folders
+from medseg.record import ProcessMark
 from medseg.settings import Settings
 from medseg.shared_folder import shared_folder
 
@@ -53,6 +54,8 @@ class AppOptions(Settings):
     """Folders."""
     work_folder: Path
     runtime: str = "auto"
+    server: ProcessMark
+    """The process of the server: what it starts ends with it."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +103,14 @@ class ServerPlan:
 
     @property
     def options(self) -> AppOptions:
-        """What the app must know."""
+        """What the app must know, in this process's server and in what it starts."""
         folders = tuple(str(folder) for folder in self.bundles)
-        return AppOptions(bundles=folders, work_folder=self.work_folder, runtime=self.runtime)
+        return AppOptions(
+            bundles=folders,
+            work_folder=self.work_folder,
+            runtime=self.runtime,
+            server=ProcessMark.of_this_process(),
+        )
 
 
 @dataclass(frozen=True)
@@ -155,7 +163,8 @@ def work_folder_for(studies: str) -> Path:
 
 
 def prepare_process(plan: ServerPlan) -> None:
-    """Make this process, and those that it will start, one that MONAI Label can run in; call before importing it.
+    """Make this process, and those that it will start, one that MONAI Label can run in; call before importing it,
+    and while the work folder is held: files of a server that was killed are removed.
 
     Raises:
         OutputError: the work folder cannot be made.

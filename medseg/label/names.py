@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 from medseg.errors import CaseError
-from medseg.label.tags import tag_of
+from medseg.io.text_header import check_self_contained
+from medseg.record import tag_of
 
 __all__ = ["ACCEPTED", "IMAGE_PATTERNS", "UnknownImageError", "check_name", "image_file"]
 
@@ -39,10 +40,12 @@ def image_file(name: str) -> Path:
 
     Raises:
         CaseError: its suffix is none of an image.
+        ImageError: it is the header of a file elsewhere.
     """
     path = Path(name)
     if not any(path.match(pattern) for pattern in IMAGE_PATTERNS):
         raise CaseError(
             f"a file that ends in {path.suffix[:12]!r} was sent: one of {', '.join(IMAGE_PATTERNS)} please."
         )
+    check_self_contained(path)
     return path

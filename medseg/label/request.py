@@ -5,6 +5,7 @@ image, or name a folder of Python code. Here what is known is taken, what names 
 send besides is left out.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -15,7 +16,10 @@ from medseg.bundle import choose_device
 from medseg.errors import SettingsError
 from medseg.settings import Settings
 
-__all__ = ["InferRequest", "device_called", "refuse_places"]
+__all__ = ["InferRequest", "SelectionRequest", "check_values", "device_called", "parse_values", "refuse_places"]
+
+VALUES_LIMIT = 100_000
+"""Characters; Linux starts no process with an argument of more than 128 KiB, and the task would wait for ever."""
 
 PLACES = frozenset(
     [
@@ -60,20 +64,64 @@ class InferRequest(Settings):
         return asked
 
 
+class SelectionRequest(Settings):
+    """What decides a choice by chance."""
+
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+
+    @classmethod
+    def of(cls, request: Mapping[str, Any]) -> Self:
+        """The settings among what a client sent.
+
+        Raises:
+            SettingsError: one of them is out of range.
+        """
+        return cls.from_mapping({key: request[key] for key in cls.model_fields if key in request}, source="params")
+
+
+def parse_values(text: str) -> dict[str, Any]:
+    """The named values in a text in JSON.
+
+    Raises:
+        SettingsError: it holds something else.
+    """
+    try:
+        return check_values(json.loads(text or "{}"))
+    except (ValueError, RecursionError) as error:  # no JSON, a number of thousands of digits, thousands of brackets
+        raise SettingsError(f"parameters that are no JSON were sent: {str(error)[:200]}") from error
+
+
+def check_values(values: Any) -> dict[str, Any]:
+    """Named values that can be handed on: to another process as one argument, and into answers and notes.
+
+    Raises:
+        SettingsError: they are something else, too long, or hold what no JSON has: NaN, infinity, half characters.
+    """
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        raise SettingsError(f"the parameters are a {type(values).__name__}: named values were expected.")
+    try:
+        text = json.dumps(values, allow_nan=False, ensure_ascii=False)
+        text.encode()
+    except (ValueError, RecursionError) as error:
+        raise SettingsError("a parameter is NaN, infinite, no text or nested too deeply: send plain JSON.") from error
+    if len(json.dumps(values)) > VALUES_LIMIT:
+        raise SettingsError(f"the parameters are longer than {VALUES_LIMIT} characters: send less.")
+    return dict(values)
+
+
 def refuse_places(params: Any, *, allowed: frozenset[str] = frozenset()) -> dict[str, Any]:
     """The parameters of a request, if they are named values and none of them names a place.
 
     Raises:
         SettingsError: they are something else.
     """
-    if params is None:
-        return {}
-    if not isinstance(params, Mapping):
-        raise SettingsError(f"the parameters are a {type(params).__name__}: named values were expected.")
-    found = sorted(PLACES & set(params) - allowed)
+    checked: dict[str, Any] = check_values(params)
+    found = sorted(PLACES & set(checked) - allowed)
     if found:
         raise SettingsError(f"parameter {found[0]!r} is not taken from a request: name the image by its id.")
-    return dict(params)
+    return checked
 
 
 def device_called(name: str) -> torch.device:

@@ -79,7 +79,7 @@ class FineTuneTask(TrainTask):
     def _accepted(self, datastore: Datastore) -> list[AcceptedCase]:
         """The accepted cases that this model takes; those of other models are passed over."""
         accepted, others = [], 0
-        for image_id, image, label in datastore.accepted():
+        for image_id, image, label in datastore.accepted(self._bundle.label_table):
             try:
                 files = only_case(image, self._bundle, case_id=image_id)
             except CaseError:

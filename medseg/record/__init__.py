@@ -1,7 +1,9 @@
-"""Run records, and the journal of reviews: what ran, who decided what, with no trace of the patient."""
+"""Run records, the journal of reviews and locks: what ran, who decided what, who is at work; no trace of patients."""
 
 from medseg.record.journal import Journal, JournalAction, JournalEntry, JournalRecord, verify_journal
 from medseg.record.journal_chain import JournalProblem
+from medseg.record.locks import STALE_AFTER_S, LockHolder, WorkLock, holder_of
+from medseg.record.processes import ProcessMark
 from medseg.record.run_record import (
     GoldenWindow,
     InputChannel,
@@ -15,8 +17,14 @@ from medseg.record.run_record import (
     write_record,
 )
 from medseg.record.stopwatch import Stopwatch, process_peak_memory_mb
+from medseg.record.tags import ACTION_OF_TAG, SHOWN_FIRST, STATE_OF_TAG, TAG_OF_STATE, state_of, tag_of
 
 __all__ = [
+    "ACTION_OF_TAG",
+    "SHOWN_FIRST",
+    "STALE_AFTER_S",
+    "STATE_OF_TAG",
+    "TAG_OF_STATE",
     "GoldenWindow",
     "InputChannel",
     "Journal",
@@ -24,15 +32,21 @@ __all__ = [
     "JournalEntry",
     "JournalProblem",
     "JournalRecord",
+    "LockHolder",
     "Machine",
     "OutputGrid",
+    "ProcessMark",
     "RunRecord",
     "Stopwatch",
     "UsedBundle",
     "UsedRuntime",
     "UsedWindows",
+    "WorkLock",
+    "holder_of",
     "package_versions",
     "process_peak_memory_mb",
+    "state_of",
+    "tag_of",
     "verify_journal",
     "write_record",
 ]

@@ -9,7 +9,6 @@ from medseg.review.edits import Limits, NestedRegions, nested_regions
 from medseg.review.export import TABLE_COLUMNS, DatasetChoices, ExportedDataset, export_dataset, export_table
 from medseg.review.folder import REVIEW_FOLDER, ReviewFolder, folder_name
 from medseg.review.history import History
-from medseg.review.locks import STALE_AFTER_S, CaseLock, LockHolder, holder_of
 from medseg.review.opening import CaseToReview
 from medseg.review.saving import EditSaver
 from medseg.review.segmenting import Proposal, SegmentationJob, StoppedError, Watcher
@@ -34,13 +33,11 @@ __all__ = [
     "CASE_STATES",
     "PLANES",
     "REVIEW_FOLDER",
-    "STALE_AFTER_S",
     "TABLE_COLUMNS",
     "TOOLS",
     "Amount",
     "Autosave",
     "AutosaveHeader",
-    "CaseLock",
     "CaseOrigin",
     "CaseReview",
     "CaseState",
@@ -58,7 +55,6 @@ __all__ = [
     "IntensityWindow",
     "LabelEditor",
     "Limits",
-    "LockHolder",
     "NestedRegions",
     "Origin",
     "Plane",
@@ -85,7 +81,6 @@ __all__ = [
     "export_table",
     "file_sha256",
     "folder_name",
-    "holder_of",
     "labels_sha256",
     "latest_version",
     "list_versions",

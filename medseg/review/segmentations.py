@@ -2,7 +2,8 @@
 
 In: a folder. Out: the label files in it by case, found by what medseg wrote beside them (the run record names the
 case), by their names (``case_seg.nii.gz``, BraTS's ``case-seg.nii.gz``, ``seg.nii.gz`` in the folder of one case) or
-by the folder they are in (``labelsTr/case.nii.gz``); and all files that belong to a result and are no scan.
+by the folder they are in (``labelsTr/case.nii.gz``; a label server's ``labels/final/case.nii.gz``); and all files
+that belong to a result and are no scan.
 """
 
 import json
@@ -17,7 +18,7 @@ from medseg.errors import CaseError, SettingsError
 from medseg.io import LABEL_SUFFIXES
 from medseg.io.formats import image_suffix, is_hidden, name_without_suffix
 from medseg.io.naming import is_label_name
-from medseg.record import UsedBundle
+from medseg.record import SHOWN_FIRST, UsedBundle, tag_of
 
 __all__ = ["FoundLabels", "KnownSegmentation", "find_labels", "known_segmentation", "quality_of"]
 
@@ -29,7 +30,9 @@ LABEL_FOLDER = re.compile(r"labels?(tr|ts|val)?|seg(mentation)?s?|masks?|predict
 
 LABEL_WORD = re.compile(r"[_\-. ]?(seg|segm|segmentation|label|labels|mask|msk|gtv|prediction)([_\-. ]silver)?$", re.I)
 
-BY_RECORD, BY_NAME, BY_FOLDER = range(3)
+BY_ACCEPTANCE, BY_RECORD, BY_NAME, BY_FOLDER = range(4)
+BY_TAG = {tag: BY_FOLDER + place for place, tag in enumerate(SHOWN_FIRST)} | {tag_of("accepted"): BY_ACCEPTANCE}
+"""Which of several files counts. A label server's folders are called by tags: accepted labels first, proposals last."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,7 @@ def find_labels(folder: Path, *, skipping: Path | None = None) -> FoundLabels:
     try:
         for below, names in _folders(folder, skipping, DEPTH):
             images = [path for path in names if image_suffix(path) is not None]
-            named = below != folder and LABEL_FOLDER.fullmatch(below.name) is not None
-            taken = set(_add_claims(images, claims, in_label_folder=named))
+            taken = set(_add_claims(images, claims, rank_here=_rank_in(below, folder)))
             no_scans |= taken
             if below != folder and images and taken.issuperset(images):
                 no_scans.add(below)
@@ -126,10 +128,20 @@ def _folders(folder: Path, skipping: Path | None, depth: int) -> Iterator[tuple[
                 yield from _folders(path, skipping, depth - 1)
 
 
+def _rank_in(below: Path, folder: Path) -> int | None:
+    """The rank of files called like their cases in a folder of label maps; None where it is none."""
+    if below == folder:
+        return None
+    if LABEL_FOLDER.fullmatch(below.name):
+        return BY_FOLDER
+    is_by_tag = below.parent != folder and LABEL_FOLDER.fullmatch(below.parent.name)
+    return BY_TAG.get(below.name) if is_by_tag else None
+
+
 def _add_claims(
-    images: Iterable[Path], claims: dict[str, list[tuple[int, KnownSegmentation]]], *, in_label_folder: bool
+    images: Iterable[Path], claims: dict[str, list[tuple[int, KnownSegmentation]]], *, rank_here: int | None
 ) -> Iterator[Path]:
-    """Note whose label maps ``images`` are, and name every file that is no scan."""
+    """Note whose label maps ``images`` are, and name every file that is no scan; ``rank_here`` as by ``_rank_in``."""
     for path in images:
         is_own = path.name.lower().endswith(LABEL_SUFFIXES)
         files = OutputPaths.beside(path, Extras(uncertainty=True, probabilities=True)) if is_own else None
@@ -140,8 +152,8 @@ def _add_claims(
             yield from files.all
         elif is_label_name(path):
             case_id, rank = LABEL_WORD.sub("", name) or path.resolve().parent.name, BY_NAME
-        elif in_label_folder:
-            case_id, rank = name, BY_FOLDER
+        elif rank_here is not None:
+            case_id, rank = name, rank_here
         else:
             continue
         claims.setdefault(case_id, []).append((rank, known_segmentation(path)))

@@ -21,7 +21,7 @@ from medseg.geometry import geometry_of
 from medseg.io import CaseFiles, ChannelFile, read_labels
 from medseg.labels import Label, LabelTable
 from medseg.monai_label_client import MonaiLabelClient, RemoteModel
-from medseg.record import Journal, UsedBundle
+from medseg.record import SHOWN_FIRST, Journal, UsedBundle, tag_of
 from medseg.review.folder import ReviewFolder, folder_name
 from medseg.review.label_names import generic_table
 from medseg.review.segmenting import Proposal, StoppedError, Watcher
@@ -32,10 +32,9 @@ from medseg.segmentation import Segmentation
 
 __all__ = ["ReviewServer", "ServerJob"]
 
-FINAL: Final = "final"
-"""The tag of accepted labels; of others the newest proposal is shown."""
+FINAL: Final = tag_of("accepted")
+"""The tag of accepted labels."""
 
-PROPOSALS: Final = ("edited", "second_reader", "rejected", "original")
 CHANNEL: Final = "image"
 
 
@@ -73,7 +72,7 @@ class ReviewServer:
         """
         tags = next((image.tags for image in self.client.images() if image.image_id == case.case_id), ())
         image = self.client.download_image(case.case_id, folder=_made(self._images))
-        tag = next((one for one in (FINAL, *PROPOSALS) if one in tags), None)
+        tag = next((one for one in SHOWN_FIRST if one in tags), None)
         labels = None if tag is None else self.client.download_label(case.case_id, tag=tag, folder=_made(self._labels))
         files = CaseFiles(case.case_id, (ChannelFile(CHANNEL, image),))
         return replace(case, files=files, segmentation=labels)

@@ -16,12 +16,11 @@ from typing import Any
 
 from medseg.errors import DataError, GeometryError, ReviewError
 from medseg.io import Scan
-from medseg.record import Journal, JournalAction, JournalEntry
+from medseg.record import Journal, JournalAction, JournalEntry, WorkLock
 from medseg.review.autosave import recover
 from medseg.review.editor import LabelEditor
 from medseg.review.folder import ReviewFolder
 from medseg.review.label_names import completed_table
-from medseg.review.locks import CaseLock
 from medseg.review.meaning import LabelMeaning
 from medseg.review.opening import CaseToReview, OpenedCase, lost_version, read_opened
 from medseg.review.saving import EditSaver
@@ -43,7 +42,7 @@ class ReviewSession:
         notes: what the person should know of the opening: edits that came back, a lock that was taken over.
     """
 
-    def __init__(self, opened: OpenedCase, *, folder: ReviewFolder, reviewer: str, lock: CaseLock) -> None:
+    def __init__(self, opened: OpenedCase, *, folder: ReviewFolder, reviewer: str, lock: WorkLock) -> None:
         self.case, self.folder, self.reviewer = opened.case, folder, reviewer
         self.scan: Scan = opened.scan
         self.editor = LabelEditor.of(opened.segmentation)
@@ -75,7 +74,7 @@ class ReviewSession:
         _require_name(reviewer)
         folder.create()
         path = folder.lock_of(case.case_id)
-        acquire = CaseLock.acquire_own if take_own_lock else CaseLock.acquire
+        acquire = WorkLock.acquire_own if take_own_lock else WorkLock.acquire
         lock = acquire(path, owner=reviewer.strip())
         try:
             session = cls(read_opened(case, folder), folder=folder, reviewer=reviewer.strip(), lock=lock)

@@ -3,6 +3,7 @@ import struct
 
 import nibabel as nib
 import numpy as np
+import psutil
 import pytest
 
 from medseg.errors import ImageError
@@ -170,5 +171,15 @@ def test_a_header_that_claims_more_voxels_than_memory_holds_is_refused(tmp_path)
     content = bytearray(path.read_bytes())
     content[42:48] = struct.pack("<3h", 32767, 32767, 32767)
     (tmp_path / "x.nii.gz").write_bytes(gzip.compress(bytes(content)))
-    with pytest.raises(ImageError, match=r"32767, 32767, 32767|cannot be read as NIfTI"):
+    with pytest.raises(ImageError, match=r"32767×32767×32767 voxels, more than fit into memory"):
         load_nifti(tmp_path / "x.nii.gz")
+
+
+def test_a_packed_file_that_claims_more_voxels_than_there_is_memory_for_is_not_unpacked(tmp_path):
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape((2000, 2000, psutil.virtual_memory().available // (2000 * 2000 * 4)))
+    path = tmp_path / "bomb.nii.gz"
+    path.write_bytes(gzip.compress(header.binaryblock))
+    with pytest.raises(ImageError, match="more than fit into memory"):
+        load_nifti(path)

@@ -1,5 +1,6 @@
 """What the tests of the label server share: the real server on a free port, over studies and models of their own."""
 
+import json
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,8 @@ import pytest
 import torch
 import yaml
 from monai.networks.nets import UNet
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from medseg.bundle import find_bundles
 from medseg.errors import ServerError
@@ -25,6 +29,10 @@ from medseg.training.checkpoint import write_weights
 
 REQUIRE = "MEDSEG_REQUIRE_LABEL"
 """Set by continuous integration: a test that lacks the server is then a failure, no skip."""
+
+PACS_PROGRAMS = ("Orthanc", "dciodvfy", "itkimage2segimage")
+PACS_PLUGINS = "/usr/share/orthanc/plugins/"
+STUDY, FRAME = generate_uid(), generate_uid()
 
 START_S = 120
 TRAINING = {"steps": 8, "batch_size": 2, "validate_every": 4, "checkpoint_every": 2, "learning_rate": 0.002}
@@ -116,10 +124,11 @@ def write_blocks():
 def start_label_server():
     """Starts a server, gives it, and stops it."""
 
-    def started(*words, **named):
+    def started(*words, may_be_killed=False, **named):
         server = start(*words, **named)
         yield server
-        assert stop(server) == 0
+        if not may_be_killed or server.process.poll() is None:
+            assert stop(server) == 0
 
     return started
 
@@ -194,3 +203,100 @@ def label_server(label_server_installed, label_bundles, tmp_path_factory):
     server = start(studies=studies, work_folder=folder / "work", bundles=label_bundles)
     yield server
     assert stop(server) == 0
+
+
+def _found(name):
+    return shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+
+
+@pytest.fixture(scope="session")
+def pacs_programs(label_server_installed):
+    """Nothing where the programs are installed, else a skip."""
+    missing = [name for name in PACS_PROGRAMS if _found(name) is None]
+    if missing:
+        if os.environ.get("MEDSEG_REQUIRE_LABEL"):
+            pytest.fail(f"MEDSEG_REQUIRE_LABEL is set, but {', '.join(missing)} are not installed")
+        pytest.skip(f"{', '.join(missing)} not installed: apt-get install orthanc orthanc-dicomweb dicom3tools")
+
+
+def _slice(number, values, series):
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, MRImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    one = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+    one.SOPClassUID, one.SOPInstanceUID = MRImageStorage, meta.MediaStorageSOPInstanceUID
+    one.StudyInstanceUID, one.SeriesInstanceUID, one.FrameOfReferenceUID = STUDY, series, FRAME
+    one.PatientName, one.PatientID, one.PatientBirthDate, one.PatientSex = "Doe^Jane", "42", "19700101", "F"
+    one.StudyDate, one.StudyTime, one.StudyID, one.AccessionNumber = "20260101", "120000", "1", "1"
+    one.SeriesDate, one.SeriesTime, one.ContentDate, one.ContentTime = "20260101", "120000", "20260101", "120000"
+    one.ReferringPhysicianName, one.PositionReferenceIndicator, one.Manufacturer = "", "", "medseg"
+    one.Modality, one.ImageType, one.SeriesNumber, one.InstanceNumber = "MR", ["ORIGINAL", "PRIMARY", "M"], 1, number
+    one.ScanningSequence, one.SequenceVariant, one.ScanOptions, one.MRAcquisitionType = "GR", "SP", "", "3D"
+    one.EchoTime, one.RepetitionTime, one.EchoTrainLength = 3, 8, 1
+    (one.Rows, one.Columns), one.SamplesPerPixel, one.PhotometricInterpretation = values.shape, 1, "MONOCHROME2"
+    one.BitsAllocated = one.BitsStored = 16
+    one.HighBit, one.PixelRepresentation = 15, 0
+    one.PixelSpacing, one.SliceThickness, one.SpacingBetweenSlices = [1, 1], 1.5, 1.5
+    one.ImageOrientationPatient, one.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [-11.0, -10.0, 1.5 * number]
+    one.PixelData = values.astype("<u2").tobytes()
+    return one
+
+
+def write_blocks_series(folder: Path, *, seed: int) -> tuple[str, np.ndarray]:
+    """An MR series of two touching blocks in noise; its UID, and its labels (slices, rows, columns)."""
+    random = np.random.default_rng(seed)
+    labels = np.zeros((18, 20, 22), np.uint8)
+    k, j, i = random.integers(3, 8, size=3)
+    labels[k : k + 6, j : j + 7, i : i + 4] = 1
+    labels[k : k + 6, j : j + 7, i + 4 : i + 9] = 2
+    uid = generate_uid()
+    folder.mkdir(parents=True)
+    for number, values in enumerate(random.normal(100, 10, size=labels.shape) + 100 * labels):
+        _slice(number, values, uid).save_as(folder / f"{number:03d}.dcm")
+    return uid, labels
+
+
+@pytest.fixture(scope="session")
+def write_series():
+    """``write_blocks_series``."""
+    return write_blocks_series
+
+
+@pytest.fixture(scope="session")
+def start_orthanc(pacs_programs):
+    """Starts Orthanc with the files of some folders; gives its address and a function that asks it, and stops it."""
+
+    def started(folder, series):
+        settings = {
+            "StorageDirectory": str(folder / "db"),
+            "IndexDirectory": str(folder / "db"),
+            "Plugins": [PACS_PLUGINS],
+            "HttpPort": free_port(),
+            "DicomPort": free_port(),
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False,
+            "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+        }
+        (folder / "orthanc.json").write_text(json.dumps(settings))
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(["Orthanc", str(folder / "orthanc.json")], stdout=log, stderr=log)
+        url = f"http://127.0.0.1:{settings['HttpPort']}"
+
+        def ask(path, body=None, method=None):
+            request = urllib.request.Request(url + path, data=body, method=method)
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.read()
+
+        for _ in range(100):
+            try:
+                ask("/system")
+                break
+            except OSError:
+                time.sleep(0.2)
+        for path in sorted(file for one in series for file in one.iterdir()):
+            ask("/instances", path.read_bytes())
+        yield url, ask
+        process.terminate()
+        process.wait(timeout=30)
+
+    return started

@@ -1,5 +1,7 @@
 """Two hundred requests that mean no good: no file outside is read or written, nothing crashes, each is told why."""
 
+import asyncio
+import gzip
 import http.client
 import io
 import json
@@ -8,8 +10,12 @@ import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, urlsplit
 
+import nibabel as nib
+import numpy as np
+import psutil
 import pytest
 
+from medseg.label.guard import Guard
 from medseg.monai_label_client.transport import form
 
 OUTSIDE = (
@@ -220,6 +226,157 @@ def test_more_segmentations_at_once_than_can_wait_are_sent_away_and_the_others_d
     assert ends.count(200) >= 4
     assert ends.count(429) >= 1
     assert send("POST", path, body, headers)[0] == 200
+
+
+LONG = json.dumps({"note": "a" * 300_000})
+UNFIT = ("9" * 5000, "[" * 200_000, '{"a": ' * 100_000, '{"a": NaN}', '{"a": 1e999}', '{"a": "\\ud800"}', LONG)
+"""Values that no other process could be handed, and no answer could hold."""
+
+
+@pytest.mark.parametrize("text", UNFIT)
+def test_values_that_nothing_can_be_done_with_are_refused_wherever_they_are_sent(send, label_server, text):
+    for key, method, path in (
+        ("info", "PUT", "/datastore/image/info?image=case_0"),
+        ("info", "PUT", "/datastore/label/info?label=case_0&tag=final"),
+        ("params", "POST", "/infer/tiny?image=case_0"),
+    ):
+        status, content = send(method, path, *_form({key: text}))
+        assert (status, bool(json.loads(content)["detail"])) == (422, True), path
+    for path in ("/train/tiny", "/scoring/active_learning", "/batch/infer/tiny", "/activelearning/random"):
+        status, _ = send("POST", path, text.encode(), {"Content-Type": "application/json"})
+        assert 400 <= status < 500, path
+    assert send("GET", "/datastore/image/info?image=case_0")[0] == 200
+    assert label_server.client.train_status() is None  # nothing waits for ever
+
+
+@pytest.mark.parametrize("seed", ["-1", '"x"', "1e30", "[]", "1.5"])
+def test_a_seed_that_is_none_is_refused(send, seed):
+    body = f'{{"seed": {seed}}}'.encode()
+    assert send("POST", "/activelearning/random", body, {"Content-Type": "application/json"})[0] == 422
+
+
+@pytest.mark.parametrize("key", ["id", "path", "name"])
+def test_a_note_on_an_image_cannot_pass_for_what_the_server_says(send, label_server, key):
+    note = json.dumps({key: "/etc/passwd"})
+    assert send("PUT", "/datastore/image/info?image=case_0", *_form({"info": note}))[0] == 422
+    assert label_server.client.image_info("case_0").get("id") is None
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".nii.gz", "a" + ".b" * 200 + ".nii.gz", "名" * 100 + ".nii.gz"])
+def test_a_file_name_that_no_disk_takes_is_refused(send, name):
+    for path, key in (("/datastore/?image=new", "file"), ("/datastore/label?image=case_0&tag=t", "label")):
+        assert send("PUT", path, *_form({}, {key: (name, b"no image")}))[0] == 422
+
+
+def test_a_small_file_that_claims_more_voxels_than_there_is_memory_for_is_refused_before_it_is_unpacked(send):
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape((2000, 2000, psutil.virtual_memory().available // (2000 * 2000 * 4)))
+    bomb = gzip.compress(header.binaryblock + bytes(1000))
+    for method, path, key in (
+        ("POST", "/infer/tiny", "file"),
+        ("PUT", "/datastore/?image=bomb", "file"),
+        ("PUT", "/datastore/label?image=case_0&tag=t", "label"),
+    ):
+        status, content = send(method, path, *_form({}, {key: ("x.nii.gz", bomb)}))
+        assert status == 422
+        assert "more than fit into memory" in json.loads(content)["detail"]
+
+
+NRRD = b"NRRD0004\ntype: unsigned char\ndimension: 3\nsizes: 3 3 2\nencoding: raw\n"
+META = b"ObjectType = Image\nNDims = 3\nDimSize = 3 3 2\nElementType = MET_UCHAR\nElementSpacing = 1 1 1\n"
+DETACHED = (
+    ("x.nrrd", NRRD + b"data file: %s\n\n"),
+    ("x.nrrd", NRRD + b"datafile:=%s\ndatafile: %s\n\n"),
+    ("x.nrrd", NRRD + b"#" * 70_000 + b"\ndata file: %s\n\n"),
+    ("x.mha", META + b"ElementDataFile = %s\n"),
+    ("x.mha", META + b"ElementDataFile : %s\nElementDataFile = LOCAL\n"),
+    ("x.mha", META + b"Comment = x\rElementDataFile = %s\nElementDataFile = LOCAL\n"),
+)
+
+
+@pytest.mark.parametrize(("name", "header"), DETACHED)
+def test_a_header_that_points_at_another_file_is_refused(send, secret, name, header):
+    text = header.replace(b"%s", str(secret).encode())
+    for method, path, key in (
+        ("POST", "/infer/tiny", "file"),
+        ("PUT", "/datastore/?image=detached", "file"),
+        ("PUT", "/datastore/label?image=case_0&tag=t", "label"),
+    ):
+        status, content = send(method, path, *_form({}, {key: (name, text)}))
+        assert status == 422
+        assert "another file" in json.loads(content)["detail"]
+    for stored in (name, name.replace(".mha", ".mhd").replace(".nrrd", ".nhdr")):
+        _, content = send("PUT", "/session/", *_form({}, {"files": (stored, text)}))
+        session = json.loads(content)["session_id"]
+        assert send("POST", f"/infer/tiny?session_id={session}", *_form({"params": "{}"}))[0] == 422
+
+
+def test_the_log_brings_no_scripts_of_others_along(send):
+    for path in ("/logs/", "/logs/?html=true", "/logs/?lines=5"):
+        status, content = send("GET", path)
+        assert status == 200
+        assert b"<script" not in content
+    assert send("GET", "/logs/?lines=-1")[0] == 422
+
+
+def test_dozens_of_bodies_that_never_end_keep_nobody_waiting(label_server, send):
+    place = urlsplit(label_server.url)
+    head = (
+        f"POST /infer/tiny?image=case_0 HTTP/1.1\r\nHost: {place.netloc}\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000\r\n\r\n--x"
+    )
+    slow = [socket.create_connection((place.hostname, place.port)) for _ in range(60)]
+    try:
+        for connection in slow:
+            connection.sendall(head.encode())
+        assert send("GET", "/info/")[0] == 200
+        assert send("POST", "/infer/tiny?image=case_0&output=json", *_form({"params": "{}"}))[0] == 200
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT", "PATCH", "OPTIONS", "FOO", "PROPFIND"])
+def test_methods_that_nobody_offers_are_refused(send, method):
+    for path in ("/info/", "/infer/tiny", "/datastore/image?image=case_0"):
+        assert send(method, path)[0] in {400, 404, 405}
+
+
+def test_one_request_cannot_hide_another_behind_two_lengths(label_server):
+    place = urlsplit(label_server.url)
+    text = (
+        f"POST /train/tiny HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "0\r\n\r\nGET /info/ HTTP/1.1\r\nHost: evil.example\r\n\r\n"
+    )
+    with socket.create_connection((place.hostname, place.port), timeout=20) as connection:
+        connection.sendall(text.encode())
+        connection.settimeout(3)
+        try:
+            answer = connection.recv(5000)
+        except (TimeoutError, ConnectionResetError):
+            answer = b""
+    assert b'"models"' not in answer
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/ohif/", "/logs/", "/model/tiny", "/", "/proxy/dicom/x", "/ws"])
+def test_no_page_is_open_without_the_token(path):
+    async def app(scope, receive, send):
+        raise AssertionError("let in")
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    guard = Guard(app, host="0.0.0.0", token="a-token-of-enough-letters", body_limit_bytes=10)
+    query = b"token=a-token-of-enough-letters"  # known, but not where it is looked for: addresses end up in logs
+    scope = {"type": "http", "path": path, "raw_path": path.encode(), "query_string": query, "headers": []}
+    asyncio.run(guard(scope, receive, send))
+    assert sent[0]["status"] == 401
 
 
 def test_pages_of_other_servers_get_no_permission(send):

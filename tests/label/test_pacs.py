@@ -1,117 +1,28 @@
 """The label server over a PACS: Orthanc on this machine, a series of ours, segmentations that go back to it."""
 
 import json
-import os
-import shutil
 import subprocess
-import sys
-import time
-import urllib.request
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from medseg.bundle import segment
 from medseg.errors import ServerError
 
-PROGRAMS = ("Orthanc", "dciodvfy", "itkimage2segimage")
-PLUGINS = "/usr/share/orthanc/plugins/"
-STUDY, FRAME = generate_uid(), generate_uid()
-SLICES, ROWS, COLUMNS = 18, 20, 22
 
-
-def _found(name):
-    return shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+@pytest.fixture(scope="module")
+def series(tmp_path_factory, write_series):
+    """The UID of a series, and the folder that it lies in."""
+    folder = tmp_path_factory.mktemp("series") / "one"
+    return write_series(folder, seed=5)[0], folder
 
 
 @pytest.fixture(scope="module")
-def programs(label_server_installed):
-    """Nothing where the programs are installed, else a skip."""
-    missing = [name for name in PROGRAMS if _found(name) is None]
-    if missing:
-        if os.environ.get("MEDSEG_REQUIRE_LABEL"):
-            pytest.fail(f"MEDSEG_REQUIRE_LABEL is set, but {', '.join(missing)} are not installed")
-        pytest.skip(f"{', '.join(missing)} not installed: apt-get install orthanc orthanc-dicomweb dicom3tools")
-
-
-def _slice(number, values, series):
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, MRImageStorage
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    one = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
-    one.SOPClassUID, one.SOPInstanceUID = MRImageStorage, meta.MediaStorageSOPInstanceUID
-    one.StudyInstanceUID, one.SeriesInstanceUID, one.FrameOfReferenceUID = STUDY, series, FRAME
-    one.PatientName, one.PatientID, one.PatientBirthDate, one.PatientSex = "Doe^Jane", "42", "19700101", "F"
-    one.StudyDate, one.StudyTime, one.StudyID, one.AccessionNumber = "20260101", "120000", "1", "1"
-    one.SeriesDate, one.SeriesTime, one.ContentDate, one.ContentTime = "20260101", "120000", "20260101", "120000"
-    one.ReferringPhysicianName, one.PositionReferenceIndicator, one.Manufacturer = "", "", "medseg"
-    one.Modality, one.ImageType, one.SeriesNumber, one.InstanceNumber = "MR", ["ORIGINAL", "PRIMARY", "M"], 1, number
-    one.ScanningSequence, one.SequenceVariant, one.ScanOptions, one.MRAcquisitionType = "GR", "SP", "", "3D"
-    one.EchoTime, one.RepetitionTime, one.EchoTrainLength = 3, 8, 1
-    one.Rows, one.Columns, one.SamplesPerPixel, one.PhotometricInterpretation = ROWS, COLUMNS, 1, "MONOCHROME2"
-    one.BitsAllocated = one.BitsStored = 16
-    one.HighBit, one.PixelRepresentation = 15, 0
-    one.PixelSpacing, one.SliceThickness, one.SpacingBetweenSlices = [1, 1], 1.5, 1.5
-    one.ImageOrientationPatient, one.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [-11.0, -10.0, 1.5 * number]
-    one.PixelData = values.astype("<u2").tobytes()
-    return one
-
-
-@pytest.fixture(scope="module")
-def series(tmp_path_factory):
-    """A folder with an MR series of two touching blocks in noise."""
-    folder = tmp_path_factory.mktemp("series")
-    random = np.random.default_rng(5)
-    volume = random.normal(100, 10, size=(SLICES, ROWS, COLUMNS))
-    volume[4:10, 5:12, 4:8] += 100
-    volume[4:10, 5:12, 8:13] += 200
-    uid = generate_uid()
-    for number, values in enumerate(volume):
-        _slice(number, values, uid).save_as(folder / f"{number:03d}.dcm")
-    return uid, folder
-
-
-@pytest.fixture(scope="module")
-def pacs(programs, series, tmp_path_factory, free_local_port):
+def pacs(start_orthanc, series, tmp_path_factory):
     """Orthanc with the series in it; its address, and a function that asks it."""
-    folder = tmp_path_factory.mktemp("orthanc")
-    port, dicom_port = free_local_port(), free_local_port()
-    settings = {
-        "StorageDirectory": str(folder / "db"),
-        "IndexDirectory": str(folder / "db"),
-        "Plugins": [PLUGINS],
-        "HttpPort": port,
-        "DicomPort": dicom_port,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-    }
-    (folder / "orthanc.json").write_text(json.dumps(settings))
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(["Orthanc", str(folder / "orthanc.json")], stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
-
-    def ask(path, body=None):
-        request = urllib.request.Request(url + path, data=body)
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return answer.read()
-
-    for _ in range(100):
-        try:
-            ask("/system")
-            break
-        except OSError:
-            time.sleep(0.2)
-    for path in sorted(series[1].iterdir()):
-        ask("/instances", path.read_bytes())
-    yield url, ask
-    process.terminate()
-    process.wait(timeout=30)
+    yield from start_orthanc(tmp_path_factory.mktemp("orthanc"), [series[1]])
 
 
 @pytest.fixture(scope="module")

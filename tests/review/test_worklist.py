@@ -50,6 +50,7 @@ def found(worklist):
         (["x/image.nii.gz", "y/image.nii.gz"], ["x/seg.nii.gz"], {"x": "seg.nii.gz", "y": None}),
         (["x_image.nii.gz"], ["x_label.nii.gz"], {"x_image": "x_label.nii.gz"}),
         (["a_0000.nii.gz"], ["labels/a.nii.gz"], {"a": "a.nii.gz"}),
+        (["x/image.nii.gz", "y/image.nii.gz"], ["labels/final/x.nii.gz"], {"x": "x.nii.gz", "y": None}),
     ],
 )
 def test_label_files_are_found_by_their_names_and_are_no_scans(tmp_path, write_scan, scans, labels, expected):
@@ -58,6 +59,33 @@ def test_label_files_are_found_by_their_names_and_are_no_scans(tmp_path, write_s
         path = root / name
         write_scan(path.with_name(path.name.replace(".nrrd", ".nii")))
     assert found(worklist_from_folder(root)) == expected
+
+
+@pytest.mark.parametrize(
+    ("tags", "shown"),
+    [
+        (["original", "rejected", "edited", "final"], "labels/final"),
+        (["original", "rejected", "edited"], "labels/edited"),
+        (["original"], "labels/original"),
+        (["a_tag_of_somebody"], None),
+    ],
+)
+def test_labels_that_a_server_keeps_among_its_studies_are_no_cases_and_the_best_of_them_is_shown(
+    tmp_path, write_scan, tags, shown
+):
+    for name in ("a.nii.gz", "b.nii.gz", *(f"labels/{tag}/a.nii.gz" for tag in tags)):
+        write_scan(tmp_path / name)
+    (tmp_path / "datastore_v2.json").write_text("{}")
+    cases = {case.case_id: case.segmentation for case in worklist_from_folder(tmp_path).cases}
+    assert cases == {"a": shown and tmp_path / shown / "a.nii.gz", "b": None}
+
+
+def test_what_a_server_was_given_as_accepted_comes_before_a_proposal_of_medseg(tmp_path, write_scan):
+    write_result(write_scan, tmp_path / "a_seg.nii.gz", "a")
+    for name in ("a.nii.gz", "labels/final/a.nii.gz", "b.nii.gz", "labels/original/b.nii.gz"):
+        write_scan(tmp_path / name)
+    write_result(write_scan, tmp_path / "b_seg.nii.gz", "b")
+    assert found(worklist_from_folder(tmp_path)) == {"a": "a.nii.gz", "b": "b_seg.nii.gz"}
 
 
 def test_results_of_medseg_beside_their_scans_are_found_by_their_records(tmp_path, write_scan):

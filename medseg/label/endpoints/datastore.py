@@ -21,10 +21,13 @@ from medseg.io.naming import is_label_name
 from medseg.label.application import LabelApp
 from medseg.label.endpoints.infer import SESSION_ID
 from medseg.label.names import ACCEPTED, check_name
-from medseg.label.request import refuse_places
+from medseg.label.request import parse_values, refuse_places
 
 __all__ = ["router"]
 
+
+ANSWERED = frozenset(["id", "path", "name"])
+FILE_NAME_BYTES = 200
 
 router = APIRouter(tags=["Datastore"])
 
@@ -62,8 +65,9 @@ def add_image(
     params: Annotated[str, Form()] = "{}",
 ) -> Any:
     """An image, added."""
+    _check_file_name(file)
     with _done_when_refused(background_tasks):
-        return stock.add_image(background_tasks, image, params, file)
+        return stock.add_image(background_tasks, image, json.dumps(parse_values(params)), file)
 
 
 @router.put("/datastore/label")
@@ -76,7 +80,8 @@ def save_label(
 ) -> Any:
     """A label, kept; a tag that decides is entered in the journal of the review."""
     app: LabelApp = app_instance()
-    info = refuse_places(_named_values(params))
+    _check_file_name(label)
+    info = refuse_places(parse_values(params))
     with _done_when_refused(background_tasks):
         told = stock.save_label(background_tasks, image, json.dumps(info), tag, label)
     app.note_decision(image, tag, client=str(info.get("client_id", "")))
@@ -95,13 +100,13 @@ def remove_label(id: str, tag: str) -> Any:  # noqa: A002  MONAI Label's name
 
 @router.put("/datastore/image/info")
 def image_info(image: str, info: Annotated[str, Form()] = "{}") -> Any:
-    return stock.update_image_info(image, json.dumps(_named_values(info)))
+    return stock.update_image_info(image, json.dumps(_note(info)))
 
 
 @router.put("/datastore/label/info")
 @router.put("/datastore/updatelabelinfo")
 def label_info(label: str, tag: str, info: Annotated[str, Form()] = "{}") -> Any:
-    return stock.update_label_info(label, tag, json.dumps(_named_values(info)))
+    return stock.update_label_info(label, tag, json.dumps(_note(info)))
 
 
 @router.get("/datastore/dataset")
@@ -155,11 +160,19 @@ def _done_when_refused(tasks: BackgroundTasks) -> Iterator[None]:
         raise
 
 
-def _named_values(text: str) -> dict[str, Any]:
-    values = json.loads(text or "{}")
-    if not isinstance(values, dict):
-        raise SettingsError(f"the notes are a {type(values).__name__}: named values were expected.")
-    return values
+def _note(text: str) -> dict[str, Any]:
+    """A note on an image; MONAI Label lays it over its own answers."""
+    note = parse_values(text)
+    found = sorted(ANSWERED & set(note))
+    if found:
+        raise SettingsError(f"a note may not be called {found[0]!r}: the server says that itself.")
+    return note
+
+
+def _check_file_name(file: UploadFile) -> None:
+    """MONAI Label makes files whose names end like those of clients."""
+    if len((file.filename or "").encode(errors="replace")) > FILE_NAME_BYTES:
+        raise SettingsError(f"the name of the file has more than {FILE_NAME_BYTES} bytes: choose a shorter one.")
 
 
 def _session_id(text: str) -> str:

@@ -23,11 +23,12 @@ from requests_toolbelt import MultipartEncoder
 
 from medseg.errors import SettingsError
 from medseg.io import read_labels
+from medseg.io.text_header import check_self_contained
 from medseg.label.application import LabelApp
 from medseg.label.dicom_seg import coded_segments
 from medseg.label.names import IMAGE_PATTERNS
 from medseg.label.pacs import PacsDatastore
-from medseg.label.request import refuse_places
+from medseg.label.request import parse_values, refuse_places
 
 __all__ = ["router"]
 
@@ -54,7 +55,7 @@ def infer(
 ) -> Any:
     app: LabelApp = app_instance()
     app.task("model", model, app._infers)
-    asked = refuse_places(json.loads(params or "{}"))
+    asked = refuse_places(parse_values(params))
     request = {**asked, "model": model, "image": image, "save_label": False}
     _check_output(output, app)
     with _place(http.app.state.places), _file_of(app, file, session_id) as path:
@@ -94,7 +95,10 @@ def _file_of(app: LabelApp, upload: UploadFile | None, session_id: str) -> Itera
         session = app.sessions().get_session(session_id) if SESSION_ID.fullmatch(session_id) else None
         if session is None or not app.own_file(Path(session.image)):
             raise HTTPException(404, "there is no such session.")
-        yield Path(session.image)
+        path = Path(session.image)
+        for sent in path.iterdir() if path.is_dir() else (path,):
+            check_self_contained(sent)
+        yield path
         return
     if upload is None:
         yield None
@@ -107,6 +111,7 @@ def _file_of(app: LabelApp, upload: UploadFile | None, session_id: str) -> Itera
         path = Path(folder) / f"scan{suffix}"
         with path.open("wb") as file:
             shutil.copyfileobj(upload.file, file)
+        check_self_contained(path)
         yield path
 
 

@@ -6,6 +6,7 @@ import logging
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException, MONAILabelException
+from requests import RequestException
 
 from medseg.errors import MedsegError
 from medseg.label.application import UnknownTaskError
@@ -35,6 +36,9 @@ def add_refusals(app: FastAPI) -> None:
     async def missing(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001  FastAPI's signature
         return _answer(404, "that file is not there.")
 
+    async def no_pacs(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001  FastAPI's signature
+        return _answer(502, f"the PACS does not answer as it should ({type(error).__name__}): is it running?")
+
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         logger.error("%s %s ended in %s", request.method, request.url.path.split("/")[1], type(error).__name__)
         return _answer(500, f"unexpected {type(error).__name__}: see the server's log.")
@@ -44,6 +48,7 @@ def add_refusals(app: FastAPI) -> None:
     app.add_exception_handler(json.JSONDecodeError, no_json)
     app.add_exception_handler(RecursionError, no_json)  # thousands of brackets
     app.add_exception_handler(FileNotFoundError, missing)
+    app.add_exception_handler(RequestException, no_pacs)
     app.add_exception_handler(Exception, unexpected)
 
 

@@ -1,14 +1,15 @@
-"""Endpoints for viewers: OHIF's pages, the way to the PACS behind the server, and the exchange of a password."""
+"""Endpoints for viewers: OHIF's pages, the log, the way to the PACS behind the server, a token for a password."""
 
 import hmac
 import re
+from collections import deque
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import monailabel.endpoints
-from fastapi import APIRouter, Form, HTTPException, Request
-from fastapi.responses import FileResponse, Response
+from fastapi import APIRouter, Form, HTTPException, Query, Request
+from fastapi.responses import FileResponse, PlainTextResponse, Response
 
 from medseg import __version__
 from medseg.label.launch import ServerPlan
@@ -29,6 +30,14 @@ router = APIRouter(tags=["Viewers"])
 @router.get("/")
 def root() -> dict[str, str]:
     return {"name": "medseg", "version": __version__, "models": "/info/", "viewer": "/ohif/"}
+
+
+@router.get("/logs/")
+def logs(request: Request, lines: Annotated[int, Query(ge=1, le=10_000)] = 300) -> PlainTextResponse:
+    """The end of the log, as text: MONAI Label's page of it runs scripts of other servers."""
+    path = _plan(request).app_folder / "logs" / "app.log"
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return PlainTextResponse("".join(deque(file, lines)))
 
 
 @router.get("/ohif/{path:path}")

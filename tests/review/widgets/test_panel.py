@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from medseg.bundle import load_bundle
-from medseg.review import ReviewFolder, holder_of
+from medseg.record import holder_of
+from medseg.review import ReviewFolder
 from medseg.review.autosave import recover
 
 pytestmark = pytest.mark.usefixtures("display")

@@ -1,26 +1,11 @@
-"""Review states and tags, and the one journal that napari and the server write."""
+"""The one journal that napari and the server write."""
 
 import shutil
 
-import pytest
-
 from medseg.bundle import sha256_of
 from medseg.label.decisions import ReviewJournal
-from medseg.label.tags import STATE_OF_TAG, TAG_OF_STATE, state_of, tag_of
 from medseg.record import Journal, JournalEntry
-from medseg.review.states import CASE_STATES, review_of
-
-
-def test_every_review_state_has_a_tag_and_comes_back_from_it():
-    assert set(TAG_OF_STATE) == set(CASE_STATES)
-    assert [STATE_OF_TAG[tag_of(state)] for state in CASE_STATES] == list(CASE_STATES)
-
-
-@pytest.mark.parametrize(
-    ("tags", "state"), [((), "new"), (("original",), "new"), (("original", "final"), "accepted"), (("other",), "new")]
-)
-def test_the_strongest_tag_decides(tags, state):
-    assert state_of(tags) == state
+from medseg.review.states import review_of
 
 
 def test_what_a_client_decides_stands_in_the_journal_of_the_review(tmp_path, write_scan):

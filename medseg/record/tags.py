@@ -13,9 +13,9 @@ has more states. One table translates, so that a case accepted in napari is ``fi
 
 from collections.abc import Collection
 
-from medseg.record import JournalAction
+from medseg.record.journal import JournalAction
 
-__all__ = ["ACTION_OF_TAG", "STATE_OF_TAG", "TAG_OF_STATE", "state_of", "tag_of"]
+__all__ = ["ACTION_OF_TAG", "SHOWN_FIRST", "STATE_OF_TAG", "TAG_OF_STATE", "state_of", "tag_of"]
 
 TAG_OF_STATE = {
     "new": "original",
@@ -37,6 +37,9 @@ ACTION_OF_TAG: dict[str, JournalAction] = {
 
 PRECEDENCE = ("final", "rejected", "second_reader", "edited", "original")
 """The tag that decides where an image has labels with several."""
+
+SHOWN_FIRST = ("final", "edited", "second_reader", "rejected", "original")
+"""The label to look at where an image has several: what was accepted, else what was worked on last."""
 
 
 def tag_of(state: str) -> str:

@@ -1,7 +1,7 @@
-"""Who works on a case now: one lock file for each case, so that two people do not correct the same labels.
+"""Who works on something now: one lock file for each case of a review, and for each work folder of a server.
 
-In: the path of a lock and the reviewer's name. Out: a ``CaseLock`` that is renewed while the case is open and
-released after it, or a ``LockedError`` that says who has the case and since when.
+In: the path of a lock and its owner's name. Out: a ``WorkLock`` that is renewed while the work lasts and released
+after it, or a ``LockedError`` that says who is at work and since when.
 
 A session whose process was killed on this machine has lost its lock at once; one on another machine, which cannot be
 looked up, once it has been silent for ten minutes.
@@ -25,13 +25,16 @@ from pydantic import Field
 
 from medseg.atomic import atomic_write
 from medseg.errors import LockedError, MedsegError, OutputError
-from medseg.review.processes import ProcessMark
+from medseg.record.processes import ProcessMark
 from medseg.settings import Settings
 
-__all__ = ["STALE_AFTER_S", "CaseLock", "LockHolder", "holder_of"]
+__all__ = ["STALE_AFTER_S", "LockHolder", "WorkLock", "holder_of"]
 
 STALE_AFTER_S = 600.0
 """Ten minutes without a beat: the session has ended without releasing its lock."""
+
+CASE = "this case"
+"""What is locked, unless it is said otherwise."""
 
 GUARD = ".guard"
 """A lock of the system's on this file lets one process at a time look at the locks of a folder and change them."""
@@ -40,7 +43,7 @@ GUARD_WAIT_S = 30.0
 
 
 class LockHolder(Settings):
-    """Who holds a case: the reviewer, since when, a mark of the session (a random word), and its process."""
+    """Who holds a lock: a name, since when, a mark of the session (a random word), and its process."""
 
     owner: str = Field(min_length=1)
     since_utc: datetime
@@ -55,19 +58,21 @@ class LockHolder(Settings):
 
 
 @dataclass(frozen=True)
-class CaseLock:
+class WorkLock:
     """A lock that this session holds.
 
     ``taken_from`` is the holder whose lock had gone silent, or was given up, and was taken; None where it was free.
+    ``what`` is what the messages call the thing that is locked.
     """
 
     path: Path
     holder: LockHolder
+    what: str
     taken_from: LockHolder | None = None
 
     @classmethod
-    def acquire(cls, path: Path, *, owner: str, stale_after_s: float = STALE_AFTER_S) -> Self:
-        """The lock of one case; of several that ask at once, one gets it. Its folder is made where it is absent.
+    def acquire(cls, path: Path, *, owner: str, what: str = CASE, stale_after_s: float = STALE_AFTER_S) -> Self:
+        """The lock, taken; of several that ask at once, one gets it. Its folder is made where it is absent.
 
         Raises:
             LockedError: a session that is alive holds it, be it of the same person.
@@ -76,8 +81,8 @@ class CaseLock:
         with _guarded(path):
             found = _read(path)
             if found is not None and found.is_alive(stale_after_s=stale_after_s):
-                raise LockedError(_refusal(found, stale_after_s))
-            return cls._taken(path, owner, found)
+                raise LockedError(_refusal(found, what, stale_after_s))
+            return cls._taken(path, found, owner=owner, what=what)
 
     @classmethod
     def acquire_own(cls, path: Path, *, owner: str, stale_after_s: float = STALE_AFTER_S) -> Self:
@@ -92,8 +97,8 @@ class CaseLock:
         with _guarded(path):
             found = _read(path)
             if found is not None and found.owner != owner and found.is_alive(stale_after_s=stale_after_s):
-                raise LockedError(_refusal(found, stale_after_s))
-            return cls._taken(path, owner, found)
+                raise LockedError(_refusal(found, CASE, stale_after_s))
+            return cls._taken(path, found, owner=owner, what=CASE)
 
     @property
     def is_taken(self) -> bool:
@@ -132,36 +137,34 @@ class CaseLock:
         return replace(self, holder=holder)
 
     def release(self) -> None:
-        """Give the case back; a lock that another session has taken over stays with it."""
+        """Give it back; a lock that another session has taken over stays with it."""
         with _guarded(self.path):
             found = _read(self.path)
             if found is not None and found.mark == self.holder.mark:
                 self.path.unlink()
 
     @classmethod
-    def _taken(cls, path: Path, owner: str, found: LockHolder | None) -> Self:
+    def _taken(cls, path: Path, found: LockHolder | None, *, owner: str, what: str) -> Self:
         mark = secrets.token_hex(8)
         process = ProcessMark.of_this_process()
         holder = LockHolder(owner=owner, since_utc=datetime.now(UTC), mark=mark, process=process)
         with atomic_write(path, overwrite=found is not None) as temporary:
             temporary.write_text(holder.model_dump_json() + "\n", encoding="utf-8")
-        return cls(path, holder, taken_from=found)
+        return cls(path, holder, what, taken_from=found)
 
     def _refuse_if_lost(self) -> None:
         found = _read(self.path)
         if found is None:
-            raise LockedError(
-                "the lock of this case is gone: close the case, which keeps your edits, and open it again."
-            )
+            raise LockedError(f"the lock of {self.what} is gone: close it, which keeps your edits, and open it again.")
         if found.mark != self.holder.mark:
             raise LockedError(
-                f"this session was silent for too long, and {found.owner} has the case since {_clock(found)}: agree "
+                f"this session was silent for too long, and {found.owner} has {self.what} since {_clock(found)}: agree "
                 "with them before anything is saved."
             )
 
 
 def holder_of(path: Path, *, stale_after_s: float = STALE_AFTER_S) -> LockHolder | None:
-    """Who holds a case at this moment; None where nobody does, or its session has ended or gone silent."""
+    """Who holds a lock at this moment; None where nobody does, or its session has ended or gone silent."""
     if not path.exists():
         return None
     with _guarded(path):
@@ -205,10 +208,10 @@ def _now_on_disk(folder: Path) -> float:
     return guard.stat().st_mtime
 
 
-def _refusal(found: LockHolder, stale_after_s: float) -> str:
+def _refusal(found: LockHolder, what: str, stale_after_s: float) -> str:
     return (
-        f"{found.owner} has this case open since {_clock(found)} (last sign {found.silent_s:.0f} s ago): "
-        f"choose another case, or wait until it is closed or silent for {stale_after_s / 60:g} minutes."
+        f"{found.owner} has {what} open since {_clock(found)} (last sign {found.silent_s:.0f} s ago): "
+        f"choose another, or wait until it is closed or silent for {stale_after_s / 60:g} minutes."
     )
 
 
