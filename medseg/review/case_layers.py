@@ -25,7 +25,8 @@ from medseg.review.display import PLANES, DisplayGrid
 from medseg.review.editor import Change, LabelEditor
 from medseg.review.label_colors import DIFFERENCE_COLORS, colormap_of, difference_of
 from medseg.review.label_names import generic_table
-from medseg.review.layers import LayerSource, intensity_limits, placement
+from medseg.review.layers import LayerSource, placement
+from medseg.review.windowing import first_window
 
 __all__ = ["CaseLayers"]
 
@@ -78,7 +79,9 @@ class CaseLayers:
         grid = DisplayGrid(editor.geometry)
         place = placement(LayerSource(case_id, editor.geometry, editor.label_table))
         images = [
-            Image(grid.shown(channel), name=name, contrast_limits=intensity_limits(channel), colormap="gray", **place)
+            Image(
+                grid.shown(channel), name=name, contrast_limits=first_window(channel).limits, colormap="gray", **place
+            )
             for name, channel in channels.items()
         ]
         for image in images[1:]:
@@ -127,8 +130,8 @@ class CaseLayers:
 
     def jump_to(self, index: Sequence[float]) -> None:
         """Show the slices through a voxel (i, j, k) of the scan."""
-        for axis, place in enumerate(self.grid.position_of(index)):
-            self.viewer.dims.set_current_step(axis, round(place))
+        place = [round(step) for step in self.grid.position_of(index)]
+        self.viewer.dims.set_current_step(range(3), place)
 
     @property
     def position(self) -> tuple[int, int, int]:

@@ -24,9 +24,7 @@ def review(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]
     kept = {name: value for name, value in os.environ.items() if name not in NAMES}
     program = "from medseg.cli.main import run; run()"
     words = [sys.executable, "-c", program, "review", str(folder)]
-    return subprocess.run(
-        words, capture_output=True, text=True, timeout=300, env=kept | environment, check=False
-    )
+    return subprocess.run(words, capture_output=True, text=True, timeout=300, env=kept | environment, check=False)
 
 
 @pytest.mark.parametrize(

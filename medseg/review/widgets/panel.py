@@ -31,6 +31,9 @@ TABS: Final = ("Worklist", "Segment", "Edit", "See", "Decide")
 ERROR_STYLE: Final = "color: #ff6b6b; font-weight: bold;"
 MS: Final = 1000
 
+NAMED_AFTER_MS: Final = 150
+"""Coordinates follow the slices by as much: written anew at each slice they would take a fifth of its time."""
+
 
 class ReviewPanel(QWidget):
     """The dock beside napari's canvas: worklist, segment, edit, see, decide. ``is_over`` once it was closed."""
@@ -52,7 +55,9 @@ class ReviewPanel(QWidget):
         self.tabs = QTabWidget()
         self.planes: OrthogonalViews | None = None
         self.areas: AreaPlot | None = None
-        self._anatomy = Anatomy(napari_viewer)
+        self._naming = QTimer(self, singleShot=True, interval=NAMED_AFTER_MS)
+        self._anatomy = Anatomy(napari_viewer, ask_name=self._name_soon)
+        self._naming.timeout.connect(self._anatomy.name_point)
         self._bound_layer: object = None
         self._window: ReferenceType[QMainWindow] | None = None  # weakly: a closed window is let go
         self.is_over = False
@@ -100,6 +105,7 @@ class ReviewPanel(QWidget):
             return
         self.is_over = True
         self._timer.stop()
+        self._naming.stop()
         self._anatomy.stop()
         free_keys(self.viewer)
         window = self._window() if self._window is not None else None
@@ -134,6 +140,10 @@ class ReviewPanel(QWidget):
                 QTimer.singleShot(0, self._undocked)
             else:
                 self.close()
+
+    def _name_soon(self) -> None:
+        if not self._naming.isActive():  # not begun anew: they are to follow while slices go by, too
+            self._naming.start()
 
     def _undocked(self) -> None:
         if self.parent() is None and not self.close():
