@@ -79,10 +79,8 @@ class CaseLayers:
         grid = DisplayGrid(editor.geometry)
         place = placement(LayerSource(case_id, editor.geometry, editor.label_table))
         images = [
-            Image(
-                grid.shown(channel), name=name, contrast_limits=first_window(channel).limits, colormap="gray", **place
-            )
-            for name, channel in channels.items()
+            Image(grid.shown(values), name=name, contrast_limits=first_window(values).limits, colormap="gray", **place)
+            for name, values in channels.items()
         ]
         for image in images[1:]:
             image.visible = False

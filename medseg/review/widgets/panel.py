@@ -22,6 +22,7 @@ from medseg.review.widgets.orthogonal_views import OrthogonalViews
 from medseg.review.widgets.segment_tab import SegmentTab
 from medseg.review.widgets.telling import Teller
 from medseg.review.widgets.view_tab import ViewTab
+from medseg.review.widgets.waiting import Waiting
 from medseg.review.widgets.worklist_tab import WorklistTab
 
 __all__ = ["ReviewPanel"]
@@ -44,7 +45,8 @@ class ReviewPanel(QWidget):
         self.desk = ReviewDesk(napari_viewer, preferences=review_preferences())
         self.teller = Teller()
         self.teller.said.connect(self._say)
-        self.worklist = WorklistTab(self.desk, self.teller)
+        self.waiting = Waiting(self.teller)
+        self.worklist = WorklistTab(self.desk, self.teller, waiting=self.waiting)
         self.segment = SegmentTab(self.desk, self.teller)
         self.edit = EditTab(self.desk, self.teller)
         self.see = ViewTab(self.desk, self.teller)
@@ -160,6 +162,7 @@ class ReviewPanel(QWidget):
         if not self.teller.told(act) or not left[0]:
             return False
         self.segment.wait()
+        self.waiting.leave()
         return True
 
     def _bind(self) -> None:
@@ -203,6 +206,7 @@ class ReviewPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.addWidget(self.tabs)
         layout.addWidget(self.line)
+        layout.addWidget(self.waiting)
         layout.addWidget(self.saved)
         layout.addWidget(card)
 

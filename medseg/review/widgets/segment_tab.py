@@ -10,9 +10,10 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QProgressBar, QPushBu
 
 from medseg.bundle import Forecast, find_bundles, load_bundle
 from medseg.errors import MedsegError
+from medseg.review.background import StoppedError
 from medseg.review.desk import ReviewDesk
 from medseg.review.folder import folder_name
-from medseg.review.segmenting import Proposal, SegmentationJob, StoppedError, Watcher, files_for
+from medseg.review.segmenting import Proposal, SegmentationJob, Watcher, files_for
 from medseg.review.server import ReviewServer, ServerJob
 from medseg.review.widgets.telling import Teller
 
