@@ -20,6 +20,7 @@ from medseg.review.widgets.keys import bind_keys, free_keys, write_key_card
 from medseg.review.widgets.leaving import somebody_is_there
 from medseg.review.widgets.orthogonal_views import OrthogonalViews
 from medseg.review.widgets.segment_tab import SegmentTab
+from medseg.review.widgets.size_watch import SizeWatch
 from medseg.review.widgets.telling import Teller
 from medseg.review.widgets.view_tab import ViewTab
 from medseg.review.widgets.waiting import Waiting
@@ -32,7 +33,7 @@ TABS: Final = ("Worklist", "Segment", "Edit", "See", "Decide")
 ERROR_STYLE: Final = "color: #ff6b6b; font-weight: bold;"
 MS: Final = 1000
 
-NAMED_AFTER_MS: Final = 150
+NAMED_AFTER_MS: Final = 250
 """Coordinates follow the slices by as much: written anew at each slice they would take a fifth of its time."""
 
 
@@ -49,7 +50,8 @@ class ReviewPanel(QWidget):
         self.worklist = WorklistTab(self.desk, self.teller, waiting=self.waiting)
         self.segment = SegmentTab(self.desk, self.teller)
         self.edit = EditTab(self.desk, self.teller)
-        self.see = ViewTab(self.desk, self.teller)
+        self.sizes = SizeWatch(self.desk)
+        self.see = ViewTab(self.desk, self.teller, sizes=self.sizes)
         self.decide = DecideTab(self.desk, self.teller, on_next=self.worklist.open_next)
         self.line = QLabel("Open a folder of scans to begin.")
         self.line.setWordWrap(True)
@@ -108,6 +110,7 @@ class ReviewPanel(QWidget):
         self.is_over = True
         self._timer.stop()
         self._naming.stop()
+        self.sizes.stop()
         self._anatomy.stop()
         free_keys(self.viewer)
         window = self._window() if self._window is not None else None
