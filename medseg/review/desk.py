@@ -232,7 +232,7 @@ class ReviewDesk:
             self._spots[kind] = (self._find_spots(session), 0)
         spots, turn = self._spots[kind]
         if not spots:
-            raise ReviewError(f"no {kind} is left to look at.")
+            raise ReviewError(f"no {kind} is left to look at: show uncertainty, or compare with another segmentation.")
         spot = spots[turn % len(spots)]
         self._spots[kind] = (spots, turn + 1)
         layers.jump_to(spot.centre)

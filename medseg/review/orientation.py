@@ -32,7 +32,8 @@ DIRECTIONS: Final = {"S": (0.0, 0.0, 1.0), "P": (0.0, -1.0, 0.0), "L": (-1.0, 0.
 EDGES: Final = {"left": "middle_left", "right": "middle_right", "top": "top_center", "bottom": "bottom_center"}
 LETTER_COLOR: Final = "#ffd24d"
 LETTER_SIZE: Final = 14
-TEXT_SIZE: Final = 11
+TEXT_SIZE: Final = 9
+"""Larger words would run into the letter at the bottom of a narrow picture."""
 
 
 def camera_orientation(order: Sequence[int]) -> tuple[str, str, str]:

@@ -81,8 +81,9 @@ class Recist:
 
 @dataclass(frozen=True)
 class LabelSize:
-    """The diameters of a label, all its pieces taken together."""
+    """How large a label is, all its pieces taken together: voxels times the volume of one, and its diameters."""
 
+    volume_ml: float
     recist: Recist
     longest_3d: Diameter
 
@@ -132,7 +133,7 @@ def longest_diameter_3d(labels: NDArray[np.uint8], label: int, *, geometry: Geom
 def measure_label(
     labels: NDArray[np.uint8], label: int, *, geometry: Geometry, on_step: Callable[[], object] = lambda: None
 ) -> LabelSize | None:
-    """Both of these at once, or None where the label is nowhere; the labels are read once, at the start.
+    """Volume and all diameters at once, or None where the label is nowhere; the labels are read once, at the start.
 
     Args:
         labels: (I, J, K); may be edited while this runs, in another thread.
@@ -149,7 +150,8 @@ def measure_label(
         return None
     in_plane = _recist(mask, box, geometry)
     on_step()
-    return LabelSize(in_plane, _longest_3d(mask, box, geometry))
+    volume_ml = np.count_nonzero(mask) * geometry.voxel_volume_mm3 / 1000
+    return LabelSize(volume_ml, in_plane, _longest_3d(mask, box, geometry))
 
 
 def measure_lesions(

@@ -5,7 +5,7 @@ from typing import Final
 from weakref import ReferenceType, ref
 
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QCloseEvent, QShowEvent
 from qtpy.QtWidgets import QFileDialog, QLabel, QMainWindow, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
@@ -124,6 +124,8 @@ class ReviewPanel(QWidget):
         if self._window is None and window is not None:
             self._window = ref(window)
             window.installEventFilter(self)
+            # planes and curves lie under the picture: across the whole window they would push it off small screens
+            window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Close the case before the window closes; keep the window where the person would rather stay."""

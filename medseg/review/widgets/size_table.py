@@ -18,6 +18,7 @@ __all__ = ["SizeTable"]
 
 COLUMNS: Final = {
     "Label": "what is measured: all pieces of the label together",
+    "mL": "volume: voxels times the volume of one",
     "Long (mm)": "RECIST 1.1: the longest diameter in an axial slice",
     "Short (mm)": "RECIST 1.1: the longest perpendicular to it in the same slice",
     "3D (mm)": "the longest diameter in any direction",
@@ -57,7 +58,7 @@ class SizeTable(QTableWidget):
         self._rows = [one for one in table if self._sizes.size_of(one.index) or self._sizes.is_outdated(one.index)]
         self.setRowCount(len(self._rows))
         for row, label in enumerate(self._rows):
-            texts = (label.name.replace("_", " "), *_lengths(self._sizes.size_of(label.index)))
+            texts = (label.name.replace("_", " "), *_numbers(self._sizes.size_of(label.index)))
             color = OUTDATED if self._sizes.is_outdated(label.index) else KNOWN
             for column, text in enumerate(texts):
                 item = QTableWidgetItem(text)
@@ -79,9 +80,8 @@ class SizeTable(QTableWidget):
             self._desk.layers.jump_to([(one + other) / 2 for one, other in zip(*ends, strict=True)])
 
 
-def _lengths(size: LabelSize | None) -> tuple[str, str, str]:
+def _numbers(size: LabelSize | None) -> tuple[str, ...]:
     if size is None:
-        return UNKNOWN, UNKNOWN, UNKNOWN
+        return (UNKNOWN,) * (len(COLUMNS) - 1)
     lengths = (size.recist.longest, size.recist.short, size.longest_3d)
-    long, short, longest = (f"{length.length_mm:.1f}" for length in lengths)
-    return long, short, longest
+    return (f"{size.volume_ml:.2f}", *(f"{length.length_mm:.1f}" for length in lengths))

@@ -127,8 +127,8 @@ class ViewTab(QWidget):
         self._desk.viewer.dims.ndisplay = 3 if is_on else 2
         if is_on:
             self._desk.viewer.scene.camera.set_view_direction(FROM_THE_FRONT, up_direction=HEAD_UP)
-        if self._desk.layers is not None:  # a scan in three dimensions hides the labels inside it
-            self._desk.layers.images[self._desk.layers.active_channel].visible = not is_on
+        if self._desk.layers is not None:
+            self._desk.layers.show_scan(is_shown=not is_on)
 
     def _show_difference(self, is_on: bool) -> None:
         if self._desk.layers is not None:

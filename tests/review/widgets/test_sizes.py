@@ -36,9 +36,9 @@ def panel(viewer, tmp_path, write_scan, qtbot):
 
 
 def shown(panel):
-    """The table as a person reads it: the lengths of each label by its name."""
+    """The table as a person reads it: volume and lengths of each label by its name."""
     table = panel.see.measures
-    rows = [[table.item(row, column).text() for column in range(4)] for row in range(table.rowCount())]
+    rows = [[table.item(row, column).text() for column in range(5)] for row in range(table.rowCount())]
     return {name: tuple(lengths) for name, *lengths in rows}
 
 
@@ -50,7 +50,8 @@ def expected(panel):
             axes = recist(editor.labels, label.index, geometry=editor.geometry)
             longest = longest_diameter_3d(editor.labels, label.index, geometry=editor.geometry)
             lengths = (axes.longest.length_mm, axes.short.length_mm, longest.length_mm)
-            found[label.name.replace("_", " ")] = tuple(f"{length:.1f}" for length in lengths)
+            volume = (editor.labels == label.index).sum() * 1.5 * 1.5 * 3 / 1000
+            found[label.name.replace("_", " ")] = (f"{volume:.2f}", *(f"{length:.1f}" for length in lengths))
     return found
 
 
