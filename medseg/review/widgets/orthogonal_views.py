@@ -48,7 +48,7 @@ class OrthogonalViews(QWidget):
         self.views = {plane.name: PlaneView(plane) for plane in PLANES}
         self.coordinates = QLabel(NO_SCAN)
         self.coordinates.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._row = QBoxLayout(QBoxLayout.Direction.TopToBottom)
+        self._row = QBoxLayout(QBoxLayout.Direction.LeftToRight)  # least high: a window grows, but does not shrink
         self._row.setSpacing(2)
         for view in self.views.values():
             view.pointed.connect(self._point_at)
