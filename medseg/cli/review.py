@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +10,7 @@ import typer
 from medseg.cli.console import messages, working
 from medseg.cli.context import options_of
 from medseg.cli.data_options import DataRoot, root_of
+from medseg.cli.display import check_display
 
 if TYPE_CHECKING:
     from medseg.review import Worklist
@@ -120,7 +119,7 @@ def _server_worklist(url: str, paths: list[Path], *, token: str | None) -> Workl
 
 
 def _check_window() -> None:
-    """Nothing, if napari and a Qt are installed and there is a display for them: without one Qt ends the process.
+    """Nothing, if napari and a Qt are installed and a display answers.
 
     Raises:
         SettingsError: one of them is missing.
@@ -132,8 +131,4 @@ def _check_window() -> None:
     missing = [name for name in ("napari", "qtpy", "PySide6") if find_spec(name) is None]
     if "napari" in missing or {"qtpy", "PySide6"} <= set(missing):
         raise SettingsError("the review needs napari, which is not installed: pip install 'medseg[napari]'.")
-    has_display = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
-    if sys.platform.startswith("linux") and not has_display:
-        raise SettingsError(
-            "the review opens a window, and there is no display: log in to a desktop, or use ssh -X or xvfb-run."
-        )
+    check_display()

@@ -21,6 +21,7 @@ from medseg.atomic import atomic_write
 from medseg.errors import OutputError
 from medseg.monai_label_client.transport import (
     NotFoundError,
+    OnBytes,
     Transport,
     as_mapping,
     form,
@@ -145,16 +146,29 @@ class MonaiLabelClient:
             "PUT", "/datastore/image/info", query={"image": image_id}, body=body, content_type=content_type
         )
 
-    def download_image(self, image_id: str, *, folder: Path) -> Path:
-        """The image's file, written into ``folder`` under the image's name; one that is there is replaced."""
-        stem = folder / safe_name(image_id)
-        return self._server.download("/datastore/image", {"image": image_id}, stem, timeout_s=self._infer_timeout_s)
+    def download_image(self, image_id: str, *, folder: Path, on_bytes: OnBytes | None = None) -> Path:
+        """The image's file, written into ``folder`` under the image's name; one that is there is replaced.
 
-    def download_label(self, image_id: str, *, tag: str, folder: Path) -> Path:
-        """The label file of an image with a tag, written into ``folder`` under the image's name and the tag."""
+        Args:
+            on_bytes: told how many bytes of how many have come; what it raises ends the transfer.
+        """
+        stem = folder / safe_name(image_id)
+        query = {"image": image_id}
+        return self._server.download(
+            "/datastore/image", query, stem, timeout_s=self._infer_timeout_s, on_bytes=on_bytes
+        )
+
+    def download_label(self, image_id: str, *, tag: str, folder: Path, on_bytes: OnBytes | None = None) -> Path:
+        """The label file of an image with a tag, written into ``folder`` under the image's name and the tag.
+
+        Args:
+            on_bytes: as ``download_image`` takes it.
+        """
         stem = folder / f"{safe_name(image_id)}_{safe_name(tag)}"
         query = {"label": image_id, "tag": tag}
-        return self._server.download("/datastore/label", query, stem, timeout_s=self._infer_timeout_s)
+        return self._server.download(
+            "/datastore/label", query, stem, timeout_s=self._infer_timeout_s, on_bytes=on_bytes
+        )
 
     def infer(
         self, model: str, image_id: str, *, folder: Path, params: Mapping[str, Any] | None = None

@@ -4,20 +4,30 @@ import http.client
 import json
 import re
 import secrets
-import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.message import Message
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlencode, urlsplit
 
 from medseg.atomic import atomic_write
 from medseg.errors import ServerError
 
-__all__ = ["NotFoundError", "Part", "Transport", "as_mapping", "form", "parsed", "parts_of", "safe_name", "suffix_of"]
+__all__ = [
+    "NotFoundError",
+    "OnBytes",
+    "Part",
+    "Transport",
+    "as_mapping",
+    "form",
+    "parsed",
+    "parts_of",
+    "safe_name",
+    "suffix_of",
+]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SAFE_NAME = re.compile(r"[^A-Za-z0-9._-]+")
@@ -25,6 +35,11 @@ ANSWER_LIMIT = 64_000_000
 """Bytes of an answer in JSON or text; images are written to files as they come."""
 
 SHOWN_CHARACTERS = 300
+CHUNK = 1 << 18
+"""Bytes of a file at most between two reports of how far it is."""
+
+OnBytes = Callable[[int, int | None], object]
+"""Told how many bytes of how many have come; None where the server does not say. What it raises ends the transfer."""
 
 Part = tuple[str, bytes]
 """A file name, empty where there is none, and what is in the part."""
@@ -71,14 +86,26 @@ class Transport:
         with self.answer("GET", path, query=query) as answer:
             return str(answer.read(ANSWER_LIMIT).decode("utf-8", "replace"))
 
-    def download(self, path: str, query: Mapping[str, str], stem: Path, *, timeout_s: float) -> Path:
-        """A file, written beside ``stem`` with the suffix that the server gives it."""
+    def download(
+        self,
+        path: str,
+        query: Mapping[str, str],
+        stem: Path,
+        *,
+        timeout_s: float,
+        on_bytes: OnBytes | None = None,
+    ) -> Path:
+        """A file, written beside ``stem`` with the suffix that the server gives it; none where the transfer ends early.
+
+        Raises:
+            ServerError: as everywhere, or the transfer broke off.
+        """
         with self.answer("GET", path, query=query, timeout_s=timeout_s) as answer:
             header = Message()
             header["content-disposition"] = answer.headers.get("content-disposition", "")
             target = stem.with_name(stem.name + suffix_of(header.get_filename() or ""))
             with atomic_write(target, overwrite=True) as temporary, temporary.open("wb") as file:
-                shutil.copyfileobj(answer, file)
+                self._receive(answer, file, on_bytes)
         return target
 
     @contextmanager
@@ -110,6 +137,25 @@ class Transport:
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError) as error:
             reason = getattr(error, "reason", None) or error
             raise ServerError(f"{self.url} cannot be reached ({reason}): is the server running there?") from error
+
+    def _receive(self, answer: Any, file: BinaryIO, on_bytes: OnBytes | None) -> None:
+        """The whole body into the file; a connection's errors are told here, where they are none of the disk's."""
+        length = answer.headers.get("content-length")
+        total = int(length) if length else None
+        done = 0
+        while True:
+            try:
+                chunk = answer.read1(CHUNK)
+            except (OSError, http.client.HTTPException) as error:
+                raise ServerError(f"{self.url} broke the transfer off ({error}): try again.") from error
+            if not chunk:
+                break
+            file.write(chunk)
+            done += len(chunk)
+            if on_bytes is not None:
+                on_bytes(done, total)
+        if total is not None and done != total:
+            raise ServerError(f"{self.url} broke the transfer off after {done} of {total} bytes: try again.")
 
 
 class _NoRedirection(urllib.request.HTTPRedirectHandler):

@@ -1,6 +1,7 @@
 """Review: a person looks at a segmentation, corrects it and decides; no Qt outside ``widgets``."""
 
 from medseg.review.autosave import Autosave, AutosaveHeader, Recovered, labels_sha256, read_autosave_header, recover
+from medseg.review.background import StoppedError
 from medseg.review.build_worklist import worklist_from_files, worklist_from_folder, worklist_from_manifest
 from medseg.review.delta import Delta, delta_between
 from medseg.review.display import PLANES, DisplayGrid, Plane
@@ -11,7 +12,7 @@ from medseg.review.folder import REVIEW_FOLDER, ReviewFolder, folder_name
 from medseg.review.history import History
 from medseg.review.opening import CaseToReview
 from medseg.review.saving import EditSaver
-from medseg.review.segmenting import Proposal, SegmentationJob, StoppedError, Watcher
+from medseg.review.segmenting import Proposal, SegmentationJob, Watcher
 from medseg.review.server import ReviewServer, ServerJob
 from medseg.review.session import ReviewSession
 from medseg.review.states import CASE_STATES, CaseReview, CaseState, Decision, Flag, Remark, review_of, review_states

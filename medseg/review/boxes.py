@@ -3,12 +3,15 @@
 In: labels (I, J, K) uint8. Out: a box of slices, tight or with a margin.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import ReviewError
 
-__all__ = ["Box", "box_of", "require_box", "widened"]
+__all__ = ["Box", "box_of", "require_box", "stroke_box", "widened"]
 
 Box = tuple[slice, slice, slice]
 
@@ -46,6 +49,21 @@ def widened(box: Box, shape: tuple[int, ...], margin: tuple[int, int, int]) -> B
         for one, size, more in zip(box, shape, margin, strict=True)
     )
     return i, j, k
+
+
+def stroke_box(keys: Sequence[tuple[Any, ...]]) -> Box:
+    """The box around all parts of a stroke, each given by slices or by the indices of its voxels."""
+    spans = [
+        [
+            (part.start, part.stop) if isinstance(part, slice) else (int(np.min(part)), int(np.max(part)) + 1)
+            for part in key
+        ]
+        for key in keys
+    ]
+    first, second, third = (
+        slice(min(one[0] for one in axis), max(one[1] for one in axis)) for axis in zip(*spans, strict=True)
+    )
+    return first, second, third
 
 
 def _extent(line: NDArray[np.bool_] | np.bool_) -> slice:

@@ -16,12 +16,10 @@ from medseg.review.edits import NestedRegions, nested_regions
 from medseg.review.label_names import generic_table, label_table_of
 from medseg.review.opening import CaseToReview
 from medseg.review.session import ReviewSession
+from medseg.review.windowing import likely_modality
 from medseg.review.worklist import Worklist, WorklistCase
 
 __all__ = ["channels_of", "middle_of", "modality_of", "to_review"]
-
-HU_OF_AIR = -500.0
-"""A scan that goes below this is a CT: no MR scanner gives such values."""
 
 
 def to_review(case: WorklistCase, worklist: Worklist) -> CaseToReview:
@@ -80,7 +78,7 @@ def middle_of(labels: NDArray[np.uint8]) -> tuple[float, float, float]:
 
 def modality_of(session: ReviewSession) -> str:
     """``CT`` or ``MR``: what the model says, else what the intensities look like."""
-    return session.case.modality or ("CT" if float(session.scan.image.min()) < HU_OF_AIR else "MR")
+    return session.case.modality or likely_modality(session.scan.image.as_tensor().numpy())
 
 
 def _bundle_of(case: WorklistCase) -> Bundle | None:

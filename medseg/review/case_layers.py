@@ -11,7 +11,7 @@ makes of it comes back. Needs napari's models only, no window: tests run on ``Vi
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self
 
 import numpy as np
 from napari.components import ViewerModel
@@ -20,16 +20,17 @@ from napari.utils import DirectLabelColormap
 from numpy.typing import NDArray
 
 from medseg.labels import LabelTable
+from medseg.review.boxes import Box, stroke_box
 from medseg.review.delta import delta_between
 from medseg.review.display import PLANES, DisplayGrid
 from medseg.review.editor import Change, LabelEditor
 from medseg.review.label_colors import DIFFERENCE_COLORS, colormap_of, difference_of
 from medseg.review.label_names import generic_table
-from medseg.review.layers import LayerSource, intensity_limits, placement
+from medseg.review.layers import LayerSource, placement
+from medseg.review.slices import ALWAYS_IN_PLANES
+from medseg.review.windowing import first_window
 
 __all__ = ["CaseLayers"]
-
-Box: TypeAlias = tuple[slice, slice, slice]
 
 OPACITY: Final = 0.5
 
@@ -53,6 +54,7 @@ class CaseLayers:
     _place: dict[str, Any]
     maps: dict[str, Image | Labels] = field(default_factory=dict)
     active_channel: int = 0
+    is_scan_shown: bool = True
     _is_absorbing: bool = False
     _waiting: Box | None = None
 
@@ -78,8 +80,8 @@ class CaseLayers:
         grid = DisplayGrid(editor.geometry)
         place = placement(LayerSource(case_id, editor.geometry, editor.label_table))
         images = [
-            Image(grid.shown(channel), name=name, contrast_limits=intensity_limits(channel), colormap="gray", **place)
-            for name, channel in channels.items()
+            Image(grid.shown(values), name=name, contrast_limits=first_window(values).limits, colormap="gray", **place)
+            for name, values in channels.items()
         ]
         for image in images[1:]:
             image.visible = False
@@ -127,8 +129,8 @@ class CaseLayers:
 
     def jump_to(self, index: Sequence[float]) -> None:
         """Show the slices through a voxel (i, j, k) of the scan."""
-        for axis, place in enumerate(self.grid.position_of(index)):
-            self.viewer.dims.set_current_step(axis, round(place))
+        place = [round(step) for step in self.grid.position_of(index)]
+        self.viewer.dims.set_current_step(range(3), place)
 
     @property
     def position(self) -> tuple[int, int, int]:
@@ -151,8 +153,15 @@ class CaseLayers:
     def choose_channel(self, number: int) -> None:
         """Show one channel, and let it limit the brush."""
         self.active_channel = number
-        for other, image in enumerate(self.images):
-            image.visible = other == number
+        self.show_scan(is_shown=self.is_scan_shown)
+
+    def show_scan(self, *, is_shown: bool) -> None:
+        """Show the channel on the canvas, or only in planes beside it: in 3D a scan hides the labels inside it."""
+        self.is_scan_shown = is_shown
+        for number, image in enumerate(self.images):
+            is_active = number == self.active_channel
+            image.metadata[ALWAYS_IN_PLANES] = is_active and not is_shown
+            image.visible = is_active and is_shown
 
     def hide_labels(self, hidden: frozenset[int]) -> None:
         """Do not show these labels; they stay as they are."""
@@ -231,7 +240,7 @@ class CaseLayers:
         napari tells of a filled region, and of a stroke that a program paints, before the voxels change.
         """
         self._settle()
-        self._waiting = _box_of([atom[0] for atom in event.value])
+        self._waiting = stroke_box([atom[0] for atom in event.value])
         if all(self._is_on_layer(atom) for atom in event.value[-1:]):
             self._settle()
 
@@ -284,16 +293,3 @@ class CaseLayers:
             yield
         finally:
             self._is_absorbing = False
-
-
-def _box_of(keys: Sequence[tuple[Any, ...]]) -> Box:
-    """The box around all parts of a stroke, each given by slices or by the indices of its voxels."""
-    spans = [
-        [
-            (part.start, part.stop) if isinstance(part, slice) else (int(np.min(part)), int(np.max(part)) + 1)
-            for part in key
-        ]
-        for key in keys
-    ]
-    z, y, x = (slice(min(one[0] for one in axis), max(one[1] for one in axis)) for axis in zip(*spans, strict=True))
-    return z, y, x

@@ -6,6 +6,7 @@ In: an editor. Out: voxels and millilitres of every label, at any moment.
 import numpy as np
 
 from medseg.review.editor import Change, LabelEditor
+from medseg.review.measure.volume import count_values
 
 __all__ = ["VoxelCounts"]
 
@@ -16,7 +17,7 @@ class VoxelCounts:
     """Voxels of each label of an editor. Mutable: it listens to the editor."""
 
     def __init__(self, editor: LabelEditor) -> None:
-        self._counts = np.bincount(editor.labels.reshape(-1), minlength=VALUES)
+        self._counts = count_values(editor.labels)
         self._voxel_ml = editor.geometry.voxel_volume_mm3 / 1000
         editor.listen(self._follow)
 

@@ -69,9 +69,15 @@ class ReviewDesk:
         self.worklist = worklist
         self._tell()
 
-    def open_case(self, case_id: str, *, take_own_lock: bool = False) -> ReviewSession:
+    def open_case(
+        self, case_id: str, *, fetched: WorklistCase | None = None, take_own_lock: bool = False
+    ) -> ReviewSession:
         """Open a case of the worklist; the one that is open is closed, its edits kept.
 
+        Args:
+            case_id: its name.
+            fetched: the case as its origin gave it; None: it is fetched now, where it comes from elsewhere.
+            take_own_lock: take a lock of the same reviewer's, whose session is known to have ended.
         Raises:
             ReviewError: there is no worklist, or no reviewer is named.
             MedsegError: the case cannot be opened; none is open then.
@@ -80,7 +86,7 @@ class ReviewDesk:
         case = worklist.case(case_id)
         self.close_case()
         if worklist.origin is not None:
-            case = worklist.origin.fetched(case)
+            case = fetched or worklist.origin.fetched(case)
         session = ReviewSession.open(
             to_review(case, worklist),
             folder=worklist.folder,
@@ -227,7 +233,7 @@ class ReviewDesk:
             self._spots[kind] = (self._find_spots(session), 0)
         spots, turn = self._spots[kind]
         if not spots:
-            raise ReviewError(f"no {kind} is left to look at.")
+            raise ReviewError(f"no {kind} is left to look at: show uncertainty, or compare with another segmentation.")
         spot = spots[turn % len(spots)]
         self._spots[kind] = (spots, turn + 1)
         layers.jump_to(spot.centre)

@@ -18,13 +18,13 @@ from medseg.errors import GeometryError
 from medseg.geometry import Geometry, geometry_of
 from medseg.labels import LabelTable
 from medseg.review.display import DisplayGrid
+from medseg.review.windowing import first_window
 
 __all__ = [
     "AXIS_LABELS",
     "LayerData",
     "LayerSource",
     "image_layers",
-    "intensity_limits",
     "labels_layer",
     "placement",
     "source_of",
@@ -38,12 +38,6 @@ AXIS_LABELS: Final = ("z", "y", "x")
 
 METADATA_KEY: Final = "medseg"
 """Where a layer's metadata keeps its ``LayerSource``."""
-
-PERCENTILES: Final = (1.0, 99.5)
-"""Of the values above the background: shown from black to white."""
-
-SAMPLED_VOXELS: Final = 500_000
-"""Enough for percentiles; all of a large scan would take seconds."""
 
 UNNAMED_COLOR: Final = (1.0, 0.0, 1.0, 1.0)
 """A value that the label table lacks must be seen, not hidden."""
@@ -87,7 +81,7 @@ def image_layers(image: MetaTensor, *, case_id: str, channels: Sequence[str] = (
         source = LayerSource(case_id, geometry, channel=channel)
         attributes = placement(source) | {
             "name": case_id if len(names) == 1 else f"{case_id} {channel}",
-            "contrast_limits": intensity_limits(values),
+            "contrast_limits": first_window(values).limits,
             "colormap": "gray",
             "visible": number == 0,
         }
@@ -152,17 +146,6 @@ def stored_values(data: NDArray[Any], attributes: Mapping[str, Any]) -> tuple[ND
             f"layer {name!r} was moved or scaled, so that its voxels no longer lie on its scan: reset its transform."
         )
     return source.grid.stored(data), source
-
-
-def intensity_limits(values: NDArray[Any]) -> tuple[float, float]:
-    """The intensities shown as black and as white: percentiles of what lies above the background."""
-    sample = values.reshape(-1)[:: max(values.size // SAMPLED_VOXELS, 1)]
-    lowest, highest = float(sample.min()), float(sample.max())
-    inside = sample[sample > lowest]
-    if not inside.size:
-        return lowest, lowest + 1
-    low, high = (float(limit) for limit in np.percentile(inside, PERCENTILES))
-    return (low, high) if low < high else (lowest, highest)
 
 
 def _named(table: LabelTable) -> dict[str, Any]:

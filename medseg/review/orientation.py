@@ -5,7 +5,7 @@ shows heads upright and never mirrored, a letter at each edge of the canvas, and
 patient. The cross-hair is the viewer's own point (``dims.point``); every view of a scan shares it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -32,7 +32,8 @@ DIRECTIONS: Final = {"S": (0.0, 0.0, 1.0), "P": (0.0, -1.0, 0.0), "L": (-1.0, 0.
 EDGES: Final = {"left": "middle_left", "right": "middle_right", "top": "top_center", "bottom": "bottom_center"}
 LETTER_COLOR: Final = "#ffd24d"
 LETTER_SIZE: Final = 14
-TEXT_SIZE: Final = 11
+TEXT_SIZE: Final = 9
+"""Larger words would run into the letter at the bottom of a narrow picture."""
 
 
 def camera_orientation(order: Sequence[int]) -> tuple[str, str, str]:
@@ -97,9 +98,15 @@ def point_on_click(viewer: Any, event: Any) -> Iterator[None]:
 
 
 class Anatomy:
-    """Keeps a viewer's camera, edge letters and coordinates true to the patient, until it is stopped."""
+    """Keeps a viewer's camera, edge letters and coordinates true to the patient, until it is stopped.
 
-    def __init__(self, viewer: Any) -> None:
+    Args:
+        viewer: the model of a viewer, or the viewer itself.
+        ask_name: called where the cross-hair has moved, and the caller calls ``name_point`` when there is time: new
+            words on a canvas cost more than a slice of a label map. None: the words follow at once.
+    """
+
+    def __init__(self, viewer: Any, *, ask_name: Callable[[], object] | None = None) -> None:
         self._viewer = viewer
         overlays = viewer.canvas.overlays
         for edge, position in EDGES.items():
@@ -113,7 +120,7 @@ class Anatomy:
             (dims.events.ndisplay, self._turn),
             (camera.events.angles, self._name_edges),
             (camera.events.orientation, self._name_edges),
-            (dims.events.point, self._name_point),
+            (dims.events.point, ask_name or self.name_point),
             (layers.events.inserted, self._turn),
             (layers.events.removed, self._turn),
         ]
@@ -128,11 +135,18 @@ class Anatomy:
         for key in (*EDGES, "point"):
             self._viewer.canvas.overlays.pop(f"medseg_{key}", None)
 
+    def name_point(self) -> None:
+        """Write where the cross-hair is."""
+        point = patient_point(self._viewer)
+        overlay = self._viewer.canvas.overlays["medseg_point"]
+        overlay.text = "" if point is None else coordinates_text(point)
+        overlay.visible = point is not None
+
     def _turn(self) -> None:
         if self._has_patient:
             self._viewer.scene.camera.orientation = camera_orientation(self._viewer.dims.order)
         self._name_edges()
-        self._name_point()
+        self.name_point()
 
     @property
     def _has_patient(self) -> bool:
@@ -144,12 +158,6 @@ class Anatomy:
             overlay = self._viewer.canvas.overlays[f"medseg_{edge}"]
             overlay.text = letter
             overlay.visible = bool(letter)
-
-    def _name_point(self) -> None:
-        point = patient_point(self._viewer)
-        overlay = self._viewer.canvas.overlays["medseg_point"]
-        overlay.text = "" if point is None else coordinates_text(point)
-        overlay.visible = point is not None
 
     def _letters(self) -> dict[str, str]:
         camera, order = self._viewer.scene.camera, self._viewer.dims.order

@@ -19,10 +19,11 @@ from medseg.inference import Stages, keep_freed_memory
 from medseg.io import CaseFiles
 from medseg.io.naming import ChannelVocabulary
 from medseg.record import UsedBundle
+from medseg.review.background import StoppedError
 from medseg.review.edits import NestedRegions, nested_regions
 from medseg.segmentation import Segmentation
 
-__all__ = ["Proposal", "SegmentationJob", "StoppedError", "Watcher", "files_for"]
+__all__ = ["Proposal", "SegmentationJob", "Watcher", "files_for"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +63,6 @@ def files_for(bundle: Bundle, files: CaseFiles) -> CaseFiles:
             f"{', '.join(entry.channel for entry in files.channels)}: choose a model for these channels."
         )
     return replace(files, channels=tuple(replace(found[name], channel=name) for name in wanted))
-
-
-class StoppedError(Exception):
-    """The person stopped the run; not an error of anybody's."""
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ from medseg.io import CaseFiles, ChannelFile, read_labels
 from medseg.labels import Label, LabelTable
 from medseg.monai_label_client import MonaiLabelClient, RemoteModel
 from medseg.record import SHOWN_FIRST, Journal, UsedBundle, tag_of
+from medseg.review.background import Report, StoppedError
 from medseg.review.folder import ReviewFolder, folder_name
 from medseg.review.label_names import generic_table
-from medseg.review.segmenting import Proposal, StoppedError, Watcher
+from medseg.review.segmenting import Proposal, Watcher
 from medseg.review.states import CaseReview, review_states
 from medseg.review.versions import Version
 from medseg.review.worklist import Worklist, WorklistCase
@@ -64,16 +65,21 @@ class ReviewServer:
             cases.append(WorklistCase(files, review, quality=float(quality) if quality is not None else None))
         return Worklist(place, tuple(cases), origin=self)
 
-    def fetched(self, case: WorklistCase) -> WorklistCase:
+    def fetched(self, case: WorklistCase, *, report: Report | None = None) -> WorklistCase:
         """The case with its image on this disk, and the labels that the server has of it.
 
+        Args:
+            case: of the server's worklist.
+            report: told how many bytes have come; what it raises ends the transfer, and nothing half is left.
         Raises:
             MedsegError: the server does not give them, or they cannot be written.
         """
         tags = next((image.tags for image in self.client.images() if image.image_id == case.case_id), ())
-        image = self.client.download_image(case.case_id, folder=_made(self._images))
+        image = self.client.download_image(case.case_id, folder=_made(self._images), on_bytes=report)
         tag = next((one for one in SHOWN_FIRST if one in tags), None)
-        labels = None if tag is None else self.client.download_label(case.case_id, tag=tag, folder=_made(self._labels))
+        labels = None
+        if tag is not None:
+            labels = self.client.download_label(case.case_id, tag=tag, folder=_made(self._labels), on_bytes=report)
         files = CaseFiles(case.case_id, (ChannelFile(CHANNEL, image),))
         return replace(case, files=files, segmentation=labels)
 

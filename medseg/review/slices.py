@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from medseg.review.display import Plane
 
-__all__ = ["ViewGrid", "draw_plane"]
+__all__ = ["ALWAYS_IN_PLANES", "ViewGrid", "draw_plane"]
 
 Colored = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Red, green and blue of every pixel, (3, rows, columns), and its opacity, (rows, columns); all 0 to 1."""
 
 SHADES = 256
+
+ALWAYS_IN_PLANES = "medseg_in_planes"
+"""True in the metadata of a layer that planes show although it is hidden: a scan that would cover its labels in 3D."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def draw_plane(layers: Iterable[Layer], grid: ViewGrid, plane: Plane, point_mm: 
     vertical, horizontal = plane.shown
     picture = np.zeros((3, grid.shape[vertical], grid.shape[horizontal]), np.float32)  # a plane a colour is faster
     for layer in layers:
-        if not layer.visible or layer.ndim != 3 or not isinstance(layer, Image | Labels):
+        if not _is_shown(layer) or layer.ndim != 3 or not isinstance(layer, Image | Labels):
             continue
         values, inside = _cut(layer, grid, plane, point_mm)
         if values is None:
@@ -69,6 +72,10 @@ def draw_plane(layers: Iterable[Layer], grid: ViewGrid, plane: Plane, point_mm: 
         picture += colors * opaque
     whole = (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
     return np.ascontiguousarray(whole[::-1] if plane.is_upward else whole)
+
+
+def _is_shown(layer: Layer) -> bool:
+    return bool(layer.visible or layer.metadata.get(ALWAYS_IN_PLANES))
 
 
 def _cut(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from medseg.errors import ReviewError
 
-__all__ = ["IntensityWindow", "presets"]
+__all__ = ["IntensityWindow", "first_window", "likely_modality", "presets"]
 
 CT_WIDTHS_AND_LEVELS_HU: Final = (
     ("soft tissue", 400.0, 40.0),
@@ -31,6 +31,9 @@ CT_WIDTHS_AND_LEVELS_HU: Final = (
 )
 
 PERCENTILES: Final = (("standard", 1.0, 99.0), ("strong contrast", 5.0, 95.0), ("whole range", 0.0, 100.0))
+
+HU_OF_AIR: Final = -500.0
+"""An image that goes below this is a CT: no MR scanner gives such values."""
 
 SAMPLED_VOXELS: Final = 1_000_000
 """Percentiles are taken of about as many voxels, evenly strewn: to sort a whole CT takes seconds."""
@@ -55,6 +58,11 @@ class IntensityWindow:
                 "two different numbers were expected, the lowest first."
             )
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Lowest and highest, as napari takes them."""
+        return self.lowest, self.highest
+
 
 def presets(modality: str, image: NDArray[np.number[Any]]) -> tuple[IntensityWindow, ...]:
     """The windows for an image, the one to begin with first.
@@ -74,6 +82,16 @@ def presets(modality: str, image: NDArray[np.number[Any]]) -> tuple[IntensityWin
         lowest, highest = (float(value) for value in np.percentile(values, (low, high)))
         windows.append(IntensityWindow(name, lowest, highest if highest > lowest else lowest + 1.0))
     return tuple(windows)
+
+
+def first_window(image: NDArray[np.number[Any]], *, modality: str = "") -> IntensityWindow:
+    """The window to begin with, for an image (I, J, K) of a modality, or of the likely one where none is given."""
+    return presets(modality or likely_modality(image), image)[0]
+
+
+def likely_modality(image: NDArray[np.number[Any]]) -> str:
+    """``CT`` or ``MR``, by what the intensities look like."""
+    return "CT" if float(image.min()) < HU_OF_AIR else "MR"
 
 
 def _sample(image: NDArray[np.number[Any]]) -> NDArray[np.float64]:

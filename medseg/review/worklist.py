@@ -14,6 +14,7 @@ from medseg.errors import CaseError
 from medseg.io import CaseFiles, FailedCase
 from medseg.labels import LabelTable
 from medseg.record import Journal, JournalEntry, UsedBundle
+from medseg.review.background import Report
 from medseg.review.edits import NestedRegions
 from medseg.review.folder import ReviewFolder
 from medseg.review.states import CaseReview, CaseState, review_states
@@ -70,8 +71,8 @@ class WorklistCase:
 class CaseOrigin(Protocol):
     """A place elsewhere from which cases come and to which accepted labels go."""
 
-    def fetched(self, case: WorklistCase) -> WorklistCase:
-        """The case with its files on this disk.
+    def fetched(self, case: WorklistCase, *, report: Report | None = None) -> WorklistCase:
+        """The case with its files on this disk; ``report`` is told how many bytes have come.
 
         Raises:
             MedsegError: they cannot be had.

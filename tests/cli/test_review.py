@@ -28,7 +28,7 @@ def refusal_of(*arguments: str) -> str:
 def test_what_cannot_be_reviewed_is_refused_before_a_window_opens(
     tmp_path, napari_installed, monkeypatch, arguments, message
 ):
-    monkeypatch.setenv("DISPLAY", ":99")  # nothing is opened
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")  # nothing is opened
     for name in ("folder", "other"):
         (tmp_path / name).mkdir()
     filled = [part.format(folder=tmp_path / "folder", other=tmp_path / "other") for part in arguments]
@@ -38,13 +38,6 @@ def test_what_cannot_be_reviewed_is_refused_before_a_window_opens(
 def test_without_napari_the_command_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert "pip install 'medseg[napari]'" in refusal_of(str(tmp_path))
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere there is always a display")
-def test_without_a_display_the_command_says_so_and_does_not_crash(tmp_path, napari_installed, monkeypatch):
-    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
-        monkeypatch.delenv(name, raising=False)
-    assert "there is no display" in refusal_of(str(tmp_path))
 
 
 def test_the_command_opens_a_window_on_the_folder(display, tmp_path: Path, write_scan):

@@ -9,7 +9,8 @@ from monai.data import MetaTensor
 from medseg.errors import GeometryError
 from medseg.geometry import Geometry
 from medseg.labels import Label, LabelTable
-from medseg.review.layers import LayerSource, image_layers, intensity_limits, labels_layer, source_of, stored_values
+from medseg.review.layers import LayerSource, image_layers, labels_layer, source_of, stored_values
+from medseg.review.windowing import presets
 
 TABLE = LabelTable(labels=(Label(index=2, name="liver", color=(255, 0, 51)),))
 
@@ -110,13 +111,8 @@ def test_labels_of_another_shape_than_their_grid_are_refused():
         labels_layer(np.zeros((4, 5, 7), np.uint8), LayerSource("case", grid()))
 
 
-def test_black_and_white_leave_the_background_and_bright_voxels_out():
-    values = np.concatenate([np.full(5000, -1000.0), np.linspace(0, 100, 1000), [9000.0]]).astype(np.float32)
-    low, high = intensity_limits(values)
-    assert 0 < low < 3
-    assert 97 < high < 101
-
-
-def test_a_scan_of_one_value_can_be_shown():
-    low, high = intensity_limits(np.full(10, 7, np.float32))
-    assert low < high
+def test_black_and_white_are_those_of_the_first_window():
+    image = MetaTensor(torch.arange(240.0).reshape(2, 4, 5, 6), affine=torch.from_numpy(grid().affine.copy()))
+    layers = image_layers(image, case_id="case")
+    expected = [presets("MR", values)[0].limits for values in image.as_tensor().numpy()]
+    assert [attributes["contrast_limits"] for _, attributes, _ in layers] == expected

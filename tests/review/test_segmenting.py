@@ -6,7 +6,8 @@ import torch
 
 from medseg.bundle import load_bundle
 from medseg.io import CaseFiles, ChannelFile, read_labels
-from medseg.review.segmenting import SegmentationJob, StoppedError, Watcher
+from medseg.review.background import StoppedError
+from medseg.review.segmenting import SegmentationJob, Watcher
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import pytest
 
 from medseg.errors import ReviewError
 from medseg.review import IntensityWindow, presets
+from medseg.review.windowing import first_window
 
 
 def test_ct_windows_are_level_plus_minus_half_the_width():
@@ -59,3 +60,10 @@ def test_the_window_of_a_skull_stripped_brain_leaves_the_nothing_around_it_out(t
     standard = presets("MR", image)[0]
     assert (standard.lowest, standard.highest) == pytest.approx(np.percentile(brain, (1, 99)), rel=0.02)
     assert standard.lowest > 0
+
+
+def test_a_scan_that_shows_air_begins_with_the_soft_tissue_of_a_ct():
+    image = np.concatenate([np.full(5000, -1000.0), np.linspace(0, 100, 1000)]).astype(np.float32)
+    assert first_window(image) == presets("CT", image)[0]
+    assert first_window(image, modality="MR") == presets("MR", image)[0]
+    assert first_window(image + 1000) == presets("MR", image + 1000)[0]

@@ -3,10 +3,12 @@
 from medseg.review.measure.comparison import LabelChange, compare_labels
 from medseg.review.measure.diameters import (
     Diameter,
+    LabelSize,
     Lesion,
     Recist,
     axial_axis,
     longest_diameter_3d,
+    measure_label,
     measure_lesions,
     recist,
 )
@@ -16,6 +18,7 @@ from medseg.review.measure.volume import areas_mm2, volumes_ml
 __all__ = [
     "Diameter",
     "LabelChange",
+    "LabelSize",
     "Lesion",
     "Recist",
     "Spot",
@@ -24,6 +27,7 @@ __all__ = [
     "compare_labels",
     "disagreement_spots",
     "longest_diameter_3d",
+    "measure_label",
     "measure_lesions",
     "recist",
     "uncertain_spots",

@@ -10,22 +10,41 @@ patient's head and feet, also where they are tilted; lengths are taken in mm bet
 middle of a ring, the inlet of a crescent, the gap between the parts in which a slice shows a lesion.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medseg.geometry import Geometry
-from medseg.review.boxes import Box, require_box
+from medseg.review.boxes import Box, box_of, require_box
 from medseg.review.measure.outline import farthest_pair, hull_points, outline_segments, surface_points, to_mm
 from medseg.review.pieces import pieces_of
 
-__all__ = ["Diameter", "Lesion", "Recist", "axial_axis", "longest_diameter_3d", "measure_lesions", "recist"]
+__all__ = [
+    "Diameter",
+    "LabelSize",
+    "Lesion",
+    "Recist",
+    "axial_axis",
+    "longest_diameter_3d",
+    "measure_label",
+    "measure_lesions",
+    "recist",
+]
 
 Point = tuple[float, float, float]
 
 EQUAL_MM = 1e-6
 """Lengths this close are equal: they differ by rounding."""
+
+FEW_POINTS: Final = 2000
+"""So many are compared pair by pair sooner than their hull is found, which may be flat."""
+
+DIRECTIONS: Final = np.array([way for way in product((-1, 0, 1), repeat=3) if way > (0, 0, 0)], np.float64)
+"""The thirteen lines through the neighbours of a voxel."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +77,15 @@ class Recist:
     slice_index: int
     longest: Diameter
     short: Diameter
+
+
+@dataclass(frozen=True)
+class LabelSize:
+    """How large a label is, all its pieces taken together: voxels times the volume of one, and its diameters."""
+
+    volume_ml: float
+    recist: Recist
+    longest_3d: Diameter
 
 
 @dataclass(frozen=True)
@@ -100,6 +128,30 @@ def longest_diameter_3d(labels: NDArray[np.uint8], label: int, *, geometry: Geom
     """
     box = require_box(labels, label)
     return _longest_3d(labels[box] == label, box, geometry)
+
+
+def measure_label(
+    labels: NDArray[np.uint8], label: int, *, geometry: Geometry, on_step: Callable[[], object] = lambda: None
+) -> LabelSize | None:
+    """Volume and all diameters at once, or None where the label is nowhere; the labels are read once, at the start.
+
+    Args:
+        labels: (I, J, K); may be edited while this runs, in another thread.
+        label: its value.
+        geometry: the grid.
+        on_step: called now and then; what it raises ends the measurement.
+    """
+    box = box_of(labels, label)
+    if box is None:
+        return None
+    on_step()
+    mask = labels[box] == label
+    if not mask.any():  # erased since the box was found
+        return None
+    in_plane = _recist(mask, box, geometry)
+    on_step()
+    volume_ml = np.count_nonzero(mask) * geometry.voxel_volume_mm3 / 1000
+    return LabelSize(volume_ml, in_plane, _longest_3d(mask, box, geometry))
 
 
 def measure_lesions(
@@ -188,9 +240,25 @@ def _widest_across(
 def _longest_3d(mask: NDArray[np.bool_], box: Box, geometry: Geometry) -> Diameter:
     points = surface_points(mask, axes=(0, 1, 2)) + [side.start for side in box]
     placed = to_mm(points, geometry.affine)
-    corners = hull_points(placed)
+    far = _far_out(placed)
+    corners = far if len(far) <= FEW_POINTS else far[hull_points(placed[far])]
     one, other, _ = farthest_pair(placed[corners])
     return _diameter(points[corners[[one, other]]], geometry)
+
+
+def _far_out(placed: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Which of the points (N, 3) can be ends of their longest distance; all of them where the rest are flat.
+
+    Some pair is L apart, and no point is farther than R from its middle: then the ends of a pair that is at least as
+    far apart are at least L − R from there. Of a ball that leaves all points, of a long or a flat shape its tips.
+    """
+    along = placed @ DIRECTIONS.T
+    extremes = np.unique(np.concatenate([along.argmin(axis=0), along.argmax(axis=0)]))
+    one, other, length = farthest_pair(placed[extremes])
+    away = np.linalg.norm(placed - placed[extremes[[one, other]]].mean(axis=0), axis=1)
+    far = np.flatnonzero(away >= length - away.max() - EQUAL_MM)
+    is_solid = len(far) <= FEW_POINTS or np.linalg.matrix_rank(placed[far] - placed[far[0]]) == 3
+    return far if is_solid else np.arange(len(placed))
 
 
 def _plane_frame(geometry: Geometry, first: int, second: int) -> NDArray[np.float64]:

@@ -194,5 +194,5 @@ class AreaPlot(QWidget):
 
 def _name(layer: Labels) -> str:
     source = source_of(layer.metadata)
-    named = {label.index: label.name for label in (source.label_table if source else None) or ()}
+    named = {label.index: label.name.replace("_", " ") for label in (source.label_table if source else None) or ()}
     return named.get(layer.selected_label, f"label {layer.selected_label}")

@@ -36,12 +36,12 @@ class DecisionDialog(QDialog):
     Args:
         title: what is decided.
         reasons: to choose from; anything else may be typed.
-        case_id: the case, shown.
+        subject: the case, or one structure of it, shown.
     """
 
-    def __init__(self, title: str, *, reasons: tuple[str, ...], case_id: str, parent: QWidget | None = None) -> None:
+    def __init__(self, title: str, *, reasons: tuple[str, ...], subject: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setWindowTitle(f"{title}: {case_id}")
+        self.setWindowTitle(f"{title}: {subject}")
         self.reason = QComboBox()
         self.reason.setEditable(True)
         self.reason.addItems(list(reasons))
@@ -57,7 +57,7 @@ class DecisionDialog(QDialog):
         buttons.rejected.connect(self.reject)
         self.reason.editTextChanged.connect(lambda text: self.ok.setEnabled(bool(text.strip())))
         layout = QFormLayout(self)
-        layout.addRow(QLabel(f"{title} <b>{case_id}</b>. This goes into the journal and cannot be taken out again."))
+        layout.addRow(QLabel(f"{title} <b>{subject}</b>? This goes into the journal and cannot be taken out again."))
         layout.addRow("reason", self.reason)
         layout.addRow("comment", self.comment)
         layout.addRow(buttons)
@@ -99,12 +99,12 @@ class DecideTab(QWidget):
     def reject(self) -> None:
         """Ask for a reason, then reject the case or the chosen structure."""
         structure = self._structure()
-        self._ask("Reject", REASONS, lambda session, reason: session.reject(reason, structure=structure))
+        self._ask("Reject", REASONS, lambda session, reason: session.reject(reason, structure=structure), on=structure)
 
     def flag(self) -> None:
         """Ask for the name of a flag, then set it on the case or the chosen structure."""
         structure = self._structure()
-        self._ask("Flag", FLAGS, lambda session, reason: session.flag(reason, structure=structure))
+        self._ask("Flag", FLAGS, lambda session, reason: session.flag(reason, structure=structure), on=structure)
 
     def ask_second_reader(self) -> None:
         """Ask for a reason, then leave the decision to somebody else."""
@@ -140,12 +140,20 @@ class DecideTab(QWidget):
         chosen = self.structure.currentText()
         return None if chosen in ("", WHOLE_CASE) else chosen
 
-    def _ask(self, title: str, reasons: tuple[str, ...], enter: Callable[[ReviewSession, str], None]) -> None:
+    def _ask(
+        self,
+        title: str,
+        reasons: tuple[str, ...],
+        enter: Callable[[ReviewSession, str], None],
+        *,
+        on: str | None = None,
+    ) -> None:
         session = self._desk.session
         if session is None:
             self._teller.told(self._desk.opened)
             return
-        dialog = DecisionDialog(title, reasons=reasons, case_id=session.case_id, parent=self)
+        subject = f"{on.replace('_', ' ')} of {session.case_id}" if on else session.case_id
+        dialog = DecisionDialog(title, reasons=reasons, subject=subject, parent=self)
 
         def decided() -> None:
             reason, comment = dialog.reason.currentText(), dialog.comment.toPlainText().strip()
@@ -153,7 +161,7 @@ class DecideTab(QWidget):
             def act(session: ReviewSession) -> None:
                 enter(session, reason)
                 if comment:
-                    session.comment(comment)
+                    session.comment(comment, structure=on)
 
             self._teller.told(lambda: self._desk.decide(act))
 

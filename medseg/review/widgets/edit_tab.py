@@ -27,6 +27,7 @@ __all__ = ["EditTab"]
 MODES: Final = (("Paint", "paint"), ("Erase", "erase"), ("Fill", "fill"), ("Pan", "pan_zoom"))
 VOLUMES_EVERY_MS: Final = 250
 INTENSITY: Final = 100_000.0
+NOTHING: Final = "nothing to change here; no tool paints over another label, or changes a locked one"
 
 
 class EditTab(QWidget):
@@ -65,6 +66,8 @@ class EditTab(QWidget):
         self.other = QComboBox()
         self.amounts: dict[str, QDoubleSpinBox] = {}
         self.buttons: dict[str, QPushButton] = {}
+        self.regions = QLabel()
+        self.regions.setWordWrap(True)
         self.history = QLabel()
         self._lay_out()
         self._timer = QTimer(self)
@@ -91,6 +94,7 @@ class EditTab(QWidget):
         for label in table:
             self.other.addItem(label.name.replace("_", " "), label.index)
         self.is_nested.setVisible(session.case.regions is not None)
+        self.regions.setVisible(session.case.regions is not None)
         self.is_nested.setChecked(session.case.regions is not None)
         self.is_limited.setChecked(False)
         self._start_amounts(max(session.editor.geometry.spacing_mm))
@@ -104,7 +108,7 @@ class EditTab(QWidget):
 
         def act() -> None:
             changed = self._desk.use_tool(tool.key, amount=amount, other=other)
-            self._teller.say(f"{tool.title}: {changed} voxels changed")
+            self._teller.say(f"{tool.title}: {changed} voxels changed" if changed else f"{tool.title}: {NOTHING}")
 
         self._teller.told(act)
 
@@ -164,6 +168,9 @@ class EditTab(QWidget):
         self.labels.show_volumes(
             {label.index: self._counts.volume_ml(label.index) for label in session.editor.label_table}
         )
+        regions = session.case.regions.regions if session.case.regions is not None else ()
+        volumes = ((one.name, sum(self._counts.volume_ml(value) for value in one.values)) for one in regions)
+        self.regions.setText(" · ".join(f"{name.replace('_', ' ')} {volume:.2f} mL" for name, volume in volumes))
         done, undone = session.editor.history.done, session.editor.history.undone
         last = f", last: {done[-1].name}" if done else ""
         self.history.setText(f"{len(done)} edits{last}; {len(undone)} to make again")
@@ -171,6 +178,7 @@ class EditTab(QWidget):
     def _lay_out(self) -> None:
         layout = QVBoxLayout(self)
         layout.addWidget(self.labels)
+        layout.addWidget(self.regions)
         layout.addLayout(self._brush_rows())
         layout.addLayout(self._tool_grid())
         steps = QHBoxLayout()

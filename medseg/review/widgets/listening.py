@@ -13,9 +13,9 @@ class Listening:
         self._connections: list[tuple[Any, Callable[..., None]]] = []
 
     def to(self, *events: Any, tell: Callable[..., None]) -> None:
-        """Connect each of ``events`` to ``tell``."""
+        """Connect each of ``events`` to ``tell``, after napari's own listeners: what they do has happened then."""
         for event in events:
-            event.connect(tell)
+            event.connect(tell, position="last")
             self._connections.append((event, tell))
 
     def stop(self) -> None:

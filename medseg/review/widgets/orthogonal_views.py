@@ -28,10 +28,10 @@ SHARE_LEFT: Final = 2
 """Between two pictures, this many times as long is left to the stroke itself, however large the scan."""
 
 LOOKS: Final = (
-    "set_data", "data", "labels_update", "paint", "visible", "opacity", "blending", "colormap", "contrast_limits",
+    "data", "labels_update", "paint", "visible", "opacity", "blending", "colormap", "contrast_limits",
     "gamma", "contour", "show_selected_label", "selected_label",
 )  # fmt: skip
-"""The events of a layer after which it looks otherwise."""
+"""The events of a layer after which it looks otherwise; ``set_data`` comes with every other slice, too."""
 
 NO_SCAN: Final = "No scan is open."
 
@@ -44,10 +44,11 @@ class OrthogonalViews(QWidget):
         self._viewer = viewer
         self._layers, self._whole = Listening(), Listening()
         self._drawn_at: dict[str, int | None] = {}
+        self._point_mm: tuple[float, ...] = ()
         self.views = {plane.name: PlaneView(plane) for plane in PLANES}
         self.coordinates = QLabel(NO_SCAN)
         self.coordinates.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._row = QBoxLayout(QBoxLayout.Direction.TopToBottom)
+        self._row = QBoxLayout(QBoxLayout.Direction.LeftToRight)  # least high: a window grows, but does not shrink
         self._row.setSpacing(2)
         for view in self.views.values():
             view.pointed.connect(self._point_at)
@@ -59,11 +60,14 @@ class OrthogonalViews(QWidget):
         layout.addWidget(self.coordinates)
         self._redraw = QTimer(self, singleShot=True, interval=REDRAW_AFTER_MS)
         self._redraw.timeout.connect(self.draw)
+        self._follow = QTimer(self, singleShot=True, interval=REDRAW_AFTER_MS)
+        self._follow.timeout.connect(self._show_point)
 
     def draw(self) -> None:
         """Draw all three planes anew, now."""
         started = perf_counter()
         self._drawn_at.clear()
+        self._point_mm = tuple(self._viewer.dims.point)
         self._show_point()
         took_ms = 1000 * (perf_counter() - started)
         self._redraw.setInterval(round(max(REDRAW_AFTER_MS, SHARE_LEFT * took_ms)))
@@ -74,7 +78,7 @@ class OrthogonalViews(QWidget):
         layers, dims = self._viewer.layers.events, self._viewer.dims.events
         self._whole.stop()
         self._whole.to(layers.inserted, layers.removed, layers.reordered, tell=self._listen_to_layers)
-        self._whole.to(dims.point, dims.range, tell=self._show_point)
+        self._whole.to(dims.point, dims.range, tell=self._ask_follow)
         if point_on_click not in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.append(point_on_click)
         self._listen_to_layers()
@@ -86,6 +90,7 @@ class OrthogonalViews(QWidget):
         if point_on_click in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(point_on_click)
         self._redraw.stop()
+        self._follow.stop()
         self._whole.stop()
         self._layers.stop()
 
@@ -107,11 +112,23 @@ class OrthogonalViews(QWidget):
         for layer in self._viewer.layers:
             events = [emitter for name in LOOKS if (emitter := getattr(layer.events, name, None)) is not None]
             self._layers.to(*events, tell=self._ask_redraw)
+            self._layers.to(layer.events.set_data, tell=self._ask_redraw_unless_moved)
         self._ask_redraw()
 
     def _ask_redraw(self) -> None:
         if not self._redraw.isActive():
             self._redraw.start()
+
+    def _ask_redraw_unless_moved(self) -> None:
+        """The layer was cut anew: for another slice, which is followed as such, or since its voxels have changed."""
+        if tuple(self._viewer.dims.point) == self._point_mm:
+            self._ask_redraw()
+
+    def _ask_follow(self) -> None:
+        """Follow the viewer when its own canvas is drawn; of slices that go by fast not every one is drawn here."""
+        self._point_mm = tuple(self._viewer.dims.point)
+        if not self._follow.isActive():
+            self._follow.start()
 
     def _show_point(self) -> None:
         """Move the cross-hairs; a plane is drawn only where its slice is another than before."""
@@ -142,7 +159,7 @@ class OrthogonalViews(QWidget):
         down = min(max(int(row), 0), height - 1)
         index[vertical] = height - 1 - down if self.views[name].plane.is_upward else down
         index[horizontal] = min(max(int(column), 0), grid.shape[horizontal] - 1)
-        self._viewer.dims.set_point(range(3), grid.center_mm(index))
+        self._go_to(grid.center_mm(index))
 
     def _turn(self, name: str, slices: int) -> None:
         grid = self._grid
@@ -151,4 +168,9 @@ class OrthogonalViews(QWidget):
         axis = self.views[name].plane.axis
         index = list(grid.nearest(self._viewer.dims.point))
         index[axis] = min(max(index[axis] + slices, 0), grid.shape[axis] - 1)
-        self._viewer.dims.set_point(range(3), grid.center_mm(index))
+        self._go_to(grid.center_mm(index))
+
+    def _go_to(self, point_mm: tuple[float, ...]) -> None:
+        """Move the viewer's point; what a person did here is shown here at once."""
+        self._viewer.dims.set_point(range(3), point_mm)
+        self._show_point()

@@ -5,7 +5,7 @@ from typing import Final
 from weakref import ReferenceType, ref
 
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QCloseEvent, QShowEvent
 from qtpy.QtWidgets import QFileDialog, QLabel, QMainWindow, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
@@ -20,8 +20,10 @@ from medseg.review.widgets.keys import bind_keys, free_keys, write_key_card
 from medseg.review.widgets.leaving import somebody_is_there
 from medseg.review.widgets.orthogonal_views import OrthogonalViews
 from medseg.review.widgets.segment_tab import SegmentTab
+from medseg.review.widgets.size_watch import SizeWatch
 from medseg.review.widgets.telling import Teller
 from medseg.review.widgets.view_tab import ViewTab
+from medseg.review.widgets.waiting import Waiting
 from medseg.review.widgets.worklist_tab import WorklistTab
 
 __all__ = ["ReviewPanel"]
@@ -30,6 +32,9 @@ TITLE: Final = "Review panel"
 TABS: Final = ("Worklist", "Segment", "Edit", "See", "Decide")
 ERROR_STYLE: Final = "color: #ff6b6b; font-weight: bold;"
 MS: Final = 1000
+
+NAMED_AFTER_MS: Final = 250
+"""Coordinates follow the slices by as much: written anew at each slice they would take a fifth of its time."""
 
 
 class ReviewPanel(QWidget):
@@ -41,10 +46,12 @@ class ReviewPanel(QWidget):
         self.desk = ReviewDesk(napari_viewer, preferences=review_preferences())
         self.teller = Teller()
         self.teller.said.connect(self._say)
-        self.worklist = WorklistTab(self.desk, self.teller)
+        self.waiting = Waiting(self.teller)
+        self.worklist = WorklistTab(self.desk, self.teller, waiting=self.waiting)
         self.segment = SegmentTab(self.desk, self.teller)
         self.edit = EditTab(self.desk, self.teller)
-        self.see = ViewTab(self.desk, self.teller)
+        self.sizes = SizeWatch(self.desk)
+        self.see = ViewTab(self.desk, self.teller, sizes=self.sizes)
         self.decide = DecideTab(self.desk, self.teller, on_next=self.worklist.open_next)
         self.line = QLabel("Open a folder of scans to begin.")
         self.line.setWordWrap(True)
@@ -52,7 +59,9 @@ class ReviewPanel(QWidget):
         self.tabs = QTabWidget()
         self.planes: OrthogonalViews | None = None
         self.areas: AreaPlot | None = None
-        self._anatomy = Anatomy(napari_viewer)
+        self._naming = QTimer(self, singleShot=True, interval=NAMED_AFTER_MS)
+        self._anatomy = Anatomy(napari_viewer, ask_name=self._name_soon)
+        self._naming.timeout.connect(self._anatomy.name_point)
         self._bound_layer: object = None
         self._window: ReferenceType[QMainWindow] | None = None  # weakly: a closed window is let go
         self.is_over = False
@@ -100,6 +109,8 @@ class ReviewPanel(QWidget):
             return
         self.is_over = True
         self._timer.stop()
+        self._naming.stop()
+        self.sizes.stop()
         self._anatomy.stop()
         free_keys(self.viewer)
         window = self._window() if self._window is not None else None
@@ -113,6 +124,8 @@ class ReviewPanel(QWidget):
         if self._window is None and window is not None:
             self._window = ref(window)
             window.installEventFilter(self)
+            # planes and curves lie under the picture: across the whole window they would push it off small screens
+            window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Close the case before the window closes; keep the window where the person would rather stay."""
@@ -135,6 +148,10 @@ class ReviewPanel(QWidget):
             else:
                 self.close()
 
+    def _name_soon(self) -> None:
+        if not self._naming.isActive():  # not begun anew: they are to follow while slices go by, too
+            self._naming.start()
+
     def _undocked(self) -> None:
         if self.parent() is None and not self.close():
             self.viewer.window.add_dock_widget(self, name=TITLE, area="right")
@@ -150,6 +167,7 @@ class ReviewPanel(QWidget):
         if not self.teller.told(act) or not left[0]:
             return False
         self.segment.wait()
+        self.waiting.leave()
         return True
 
     def _bind(self) -> None:
@@ -193,6 +211,7 @@ class ReviewPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.addWidget(self.tabs)
         layout.addWidget(self.line)
+        layout.addWidget(self.waiting)
         layout.addWidget(self.saved)
         layout.addWidget(card)
 

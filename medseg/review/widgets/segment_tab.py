@@ -10,11 +10,14 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QProgressBar, QPushBu
 
 from medseg.bundle import Forecast, find_bundles, load_bundle
 from medseg.errors import MedsegError
+from medseg.labels import LabelTable
+from medseg.review.background import StoppedError
 from medseg.review.desk import ReviewDesk
 from medseg.review.folder import folder_name
-from medseg.review.segmenting import Proposal, SegmentationJob, StoppedError, Watcher, files_for
+from medseg.review.segmenting import Proposal, SegmentationJob, Watcher, files_for
 from medseg.review.server import ReviewServer, ServerJob
 from medseg.review.widgets.telling import Teller
+from medseg.review.widgets.waiting import Waiting
 
 __all__ = ["SegmentTab"]
 
@@ -56,6 +59,9 @@ class SegmentTab(QWidget):
     def __init__(self, desk: ReviewDesk, teller: Teller) -> None:
         super().__init__()
         self._desk, self._teller = desk, teller
+        self._asking = Waiting(teller)
+        self._tables: dict[str, LabelTable] = {}
+        self._chosen_for = ""
         self._thread: _JobThread | None = None
         self._case_id = ""
         self._listed_for: ReviewServer | None = None
@@ -94,6 +100,7 @@ class SegmentTab(QWidget):
 
     def wait(self) -> None:
         """Stop, and return when nothing runs any more: before the window goes."""
+        self._asking.leave()
         if self._thread is not None:
             self._thread.job.stop()
             self._thread.wait()
@@ -101,6 +108,7 @@ class SegmentTab(QWidget):
     def refresh(self) -> None:
         """Show whether there is something to do."""
         self._list_models()
+        self._choose_model()
         is_ready = self._desk.session is not None and not self.is_busy
         self.plan_button.setEnabled(is_ready and self.bundle.currentData() == HERE)
         self.run_button.setEnabled(is_ready and self.bundle.count() > 0)
@@ -135,19 +143,42 @@ class SegmentTab(QWidget):
         return origin if isinstance(origin, ReviewServer) else None
 
     def _list_models(self) -> None:
-        """The server's models before those of this computer; anew where the worklist comes from elsewhere."""
+        """The models of this computer; anew, and the server's before them, where the worklist comes from one."""
         server = self._server()
         if server is self._listed_for and self.bundle.count():
             return
         self._listed_for = server
+        self._asking.cancel()
         self.bundle.clear()
-        if server is not None:
-            self._teller.told(
-                lambda: [self.bundle.addItem(f"{name}{SERVER_MARK}", ON_SERVER) for name in server.models()]
-            )
         for name, folder in find_bundles().items():
-            if load_bundle(folder).weights_path.is_file():
+            bundle = load_bundle(folder)
+            if bundle.weights_path.is_file():
                 self.bundle.addItem(name, HERE)
+                self._tables[name] = bundle.label_table
+        if server is not None:
+            self._asking.begin("asking for the server's models", lambda _report: server.models(), then=self._add_models)
+
+    def _add_models(self, names: tuple[str, ...]) -> None:
+        for row, name in enumerate(names):
+            self.bundle.insertItem(row, f"{name}{SERVER_MARK}", ON_SERVER)
+        if names:
+            self.bundle.setCurrentIndex(0)
+        self.refresh()
+
+    def _choose_model(self) -> None:
+        """In a case that has just been opened: the model that made its labels, else one of the same labels."""
+        session = self._desk.session
+        case_id = session.case_id if session is not None else ""
+        if case_id == self._chosen_for:
+            return
+        self._chosen_for = case_id
+        if session is None or self._server() is not None:
+            return
+        names = set(session.case.label_table.names)
+        made = session.case.bundle.name if session.case.bundle is not None else ""
+        fitting = [name for name, table in self._tables.items() if name == made or set(table.names) == names]
+        if fitting:
+            self.bundle.setCurrentText(made if made in fitting else fitting[0])
 
     def _start(self, job: SegmentationJob | ServerJob, *, is_run: bool) -> None:
         thread = _JobThread(job, is_run=is_run, parent=self)
@@ -203,6 +234,7 @@ class SegmentTab(QWidget):
         form.addRow("device", self.device)
         form.addRow("runtime", self.runtime)
         layout = QVBoxLayout(self)
+        layout.addWidget(self._asking)
         layout.addLayout(form)
         for widget in (self.plan_button, self.plan_text, self.run_button, self.progress, self.stop_button):
             layout.addWidget(widget)

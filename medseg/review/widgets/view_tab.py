@@ -9,10 +9,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QFormLayout,
-    QHeaderView,
     QPushButton,
-    QTableWidget,
-    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
@@ -24,12 +21,12 @@ from medseg.review import IntensityWindow, presets
 from medseg.review.case_facts import modality_of
 from medseg.review.desk import ReviewDesk
 from medseg.review.display import PLANES
-from medseg.review.measure import longest_diameter_3d, recist
+from medseg.review.widgets.size_table import SizeTable
+from medseg.review.widgets.size_watch import SizeWatch
 from medseg.review.widgets.telling import Teller
 
 __all__ = ["ViewTab"]
 
-MEASURES: Final = ("Label", "Long axis (mm)", "Short axis (mm)", "3D (mm)")
 OUTLINE_PX: Final = 2
 FROM_THE_FRONT, HEAD_UP = (-0.35, 1.0, 0.5), (1.0, 0.0, 0.0)
 """A view in three dimensions to begin with, along the screen's axes: to the head, the back, the left."""
@@ -41,7 +38,7 @@ class ViewTab(QWidget):
     planes_wanted = Signal()
     areas_wanted = Signal()
 
-    def __init__(self, desk: ReviewDesk, teller: Teller) -> None:
+    def __init__(self, desk: ReviewDesk, teller: Teller, *, sizes: SizeWatch) -> None:
         super().__init__()
         self._desk, self._teller = desk, teller
         self._case_id: str | None = None
@@ -62,10 +59,7 @@ class ViewTab(QWidget):
             (self.uncertainty, self._show_uncertainty),
         ):
             box.toggled.connect(act)
-        self.measures = QTableWidget(0, len(MEASURES))
-        self.measures.setHorizontalHeaderLabels(list(MEASURES))
-        self.measures.verticalHeader().hide()
-        self.measures.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.measures = SizeTable(desk, sizes)
         self._lay_out()
         desk.listen(self.refresh)
         self.refresh()
@@ -82,7 +76,6 @@ class ViewTab(QWidget):
             box.blockSignals(True)
             box.setChecked(False)
             box.blockSignals(False)
-        self.measures.setRowCount(0)
         self.channel.blockSignals(True)
         self.channel.clear()
         if session is not None:
@@ -103,21 +96,6 @@ class ViewTab(QWidget):
     def compare(self, path: Path) -> None:
         """Show another segmentation of the same scan as outlines."""
         self._teller.told(lambda: self._desk.compare_with(path))
-
-    def measure(self) -> None:
-        """Measure the diameters of every label there is."""
-        session = self._desk.session
-        if session is None:
-            return
-        labels, geometry = session.editor.labels, session.editor.geometry
-        found = [label for label in session.editor.label_table if (labels == label.index).any()]
-        self.measures.setRowCount(len(found))
-        for row, label in enumerate(found):
-            axes = recist(labels, label.index, geometry=geometry)
-            longest = longest_diameter_3d(labels, label.index, geometry=geometry)
-            lengths = (axes.longest.length_mm, axes.short.length_mm, longest.length_mm)
-            for column, text in enumerate((label.name, *(f"{length:.1f}" for length in lengths))):
-                self.measures.setItem(row, column, QTableWidgetItem(text))
 
     def _show_channel(self, number: int) -> None:
         layers = self._desk.layers
@@ -149,8 +127,8 @@ class ViewTab(QWidget):
         self._desk.viewer.dims.ndisplay = 3 if is_on else 2
         if is_on:
             self._desk.viewer.scene.camera.set_view_direction(FROM_THE_FRONT, up_direction=HEAD_UP)
-        if self._desk.layers is not None:  # a scan in three dimensions hides the labels inside it
-            self._desk.layers.images[self._desk.layers.active_channel].visible = not is_on
+        if self._desk.layers is not None:
+            self._desk.layers.show_scan(is_shown=not is_on)
 
     def _show_difference(self, is_on: bool) -> None:
         if self._desk.layers is not None:
@@ -194,7 +172,6 @@ class ViewTab(QWidget):
             ("Compare with…", self._choose_other),
             ("Three planes", self.planes_wanted.emit),
             ("Area of each slice", self.areas_wanted.emit),
-            ("Measure diameters", self.measure),
         ):
             button = QPushButton(text)
             button.clicked.connect(lambda _checked=False, act=act: act())

@@ -26,6 +26,7 @@ from medseg.review import CASE_STATES, ReviewServer, Worklist, WorklistCase, wor
 from medseg.review.desk import ReviewDesk
 from medseg.review.widgets.leaving import ask_before_leaving
 from medseg.review.widgets.telling import Teller
+from medseg.review.widgets.waiting import Waiting
 
 __all__ = ["WorklistTab"]
 
@@ -43,9 +44,9 @@ ANY: Final = "any"
 class WorklistTab(QWidget):
     """A table of the cases; a double click opens one."""
 
-    def __init__(self, desk: ReviewDesk, teller: Teller) -> None:
+    def __init__(self, desk: ReviewDesk, teller: Teller, *, waiting: Waiting) -> None:
         super().__init__()
-        self._desk, self._teller = desk, teller
+        self._desk, self._teller, self._waiting = desk, teller, waiting
         self.folder_button = QPushButton("Open folder…")
         self.folder_button.clicked.connect(self._choose_folder)
         self.server_button = QPushButton("Open server…")
@@ -74,20 +75,23 @@ class WorklistTab(QWidget):
         """Make a worklist of a folder of scans."""
 
         def act() -> None:
-            worklist = worklist_from_folder(folder)
-            if self.leave_case():
-                self._desk.show_worklist(worklist)
+            self._show(worklist_from_folder(folder))
 
         self._teller.told(act)
 
     def open_server(self, url: str, folder: Path, *, token: str | None = None) -> None:
-        """Make a worklist of the images of a MONAI Label server, which are kept in a folder here."""
+        """Make a worklist of the images of a MONAI Label server, which are kept in a folder here.
+
+        Raises:
+            ServerError: the address is none of a server.
+        """
         server = ReviewServer(MonaiLabelClient(url, token=token), folder)
-        self._teller.told(lambda: self._desk.show_worklist(server.worklist()))
+        self._waiting.begin("asking the server", lambda _report: server.worklist(), then=self._show)
 
     def open_case(self, case_id: str) -> None:
-        """Open one case of the list; nothing where it is the one that is open."""
-        if self._desk.session is None or self._desk.session.case_id != case_id:
+        """Open one case of the list; nothing where it is open, or on its way."""
+        is_coming = self._waiting.is_busy and self._waiting.what == _fetching(case_id)
+        if not is_coming and (self._desk.session is None or self._desk.session.case_id != case_id):
             self._teller.told(lambda: self._change_to(case_id))
 
     def open_next(self) -> None:
@@ -98,7 +102,7 @@ class WorklistTab(QWidget):
             if case is None:
                 self._teller.say("Every case is decided.")
             else:
-                self._change_to(case.case_id)
+                self.open_case(case.case_id)
 
         self._teller.told(act)
 
@@ -128,9 +132,27 @@ class WorklistTab(QWidget):
         self.next_button.setEnabled(worklist is not None)
         self._refresh_flags(worklist)
 
-    def _change_to(self, case_id: str) -> None:
+    def _show(self, worklist: Worklist) -> None:
         if self.leave_case():
+            self._waiting.cancel()
+            self._desk.show_worklist(worklist)
+
+    def _change_to(self, case_id: str) -> None:
+        """Leave the open case for another; what a server has of it is fetched first, beside the window."""
+        if not self.leave_case():
+            return
+        self._waiting.cancel()
+        worklist = self._desk.worklist
+        origin = worklist.origin if worklist else None
+        if worklist is None or origin is None:
             self._teller.say(" ".join(self._desk.open_case(case_id).notes))
+            return
+        case = worklist.case(case_id)
+        self._waiting.begin(_fetching(case_id), lambda report: origin.fetched(case, report=report), then=self._open)
+
+    def _open(self, fetched: WorklistCase) -> None:
+        if self.leave_case():
+            self._teller.say(" ".join(self._desk.open_case(fetched.case_id, fetched=fetched).notes))
 
     def _shown(self, worklist: Worklist) -> tuple[WorklistCase, ...]:
         state, flag = self.state.currentData(), self.flag.currentData()
@@ -199,6 +221,10 @@ class WorklistTab(QWidget):
         layout.addLayout(filters)
         layout.addWidget(self.table)
         layout.addWidget(self.progress)
+
+
+def _fetching(case_id: str) -> str:
+    return f"fetching {case_id}"
 
 
 def _table() -> QTableWidget:

@@ -11,6 +11,7 @@ from scipy.spatial.distance import pdist
 from medseg.errors import ReviewError
 from medseg.geometry import Geometry
 from medseg.review.measure import axial_axis, longest_diameter_3d, measure_lesions, recist
+from medseg.review.measure.outline import surface_points, to_mm
 
 ALL_48_AXCODES = [
     "".join(pair[side] for pair, side in zip(order, sides, strict=True))
@@ -221,3 +222,15 @@ def test_a_real_enhancing_tumour_has_diameters_within_its_box(test_data):
     assert extents[:2].max() - 1 <= lesion.recist.longest.length_mm <= np.hypot(*extents[:2])
     assert lesion.recist.short.length_mm <= lesion.recist.longest.length_mm <= lesion.longest_3d.length_mm
     assert lesion.longest_3d.length_mm <= np.linalg.norm(extents)
+
+
+@pytest.mark.parametrize("radii", [(30, 6, 5), (25, 25, 4), (14, 15, 16), (40, 3, 1)])
+def test_the_longest_diameter_of_a_large_shape_is_that_of_all_its_surface_points(radii):
+    grid = np.ogrid[tuple(slice(-radius, radius + 1) for radius in radii)]
+    mask = sum((axis / (radius + 0.3)) ** 2 for axis, radius in zip(grid, radii, strict=True)) <= 1
+    affine = np.array([[0.9, 0.2, 0, 4], [-0.1, 0.8, 0.3, 5], [0.2, 0, 2.0, 6], [0, 0, 0, 1]])
+    geometry = Geometry(mask.shape, affine)
+    placed = to_mm(surface_points(mask, axes=(0, 1, 2)), affine)
+    expected = max(float(np.linalg.norm(placed - point, axis=1).max()) for point in placed)
+    found = longest_diameter_3d(mask.astype(np.uint8), 1, geometry=geometry)
+    assert found.length_mm == pytest.approx(expected, abs=1e-9)

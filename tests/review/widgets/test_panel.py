@@ -3,6 +3,7 @@
 import importlib
 import shutil
 import time
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -86,6 +87,13 @@ def answer(qtbot, act, text):
     return seen[0]
 
 
+def gray_share(view):
+    """The share of a plane's picture that is neither black nor coloured."""
+    picture = view.grab().toImage()
+    colors = [picture.pixelColor(x, y) for x in range(0, picture.width(), 4) for y in range(0, picture.height(), 4)]
+    return np.mean([one.red() == one.green() == one.blue() > 20 for one in colors])
+
+
 def stroke(panel, value=2):
     panel.desk.layers.labels.paint(panel.desk.layers.grid.position_of((2, 2, 10)), value)
     panel.desk.layers.absorb()
@@ -145,6 +153,59 @@ def test_a_case_is_rejected_with_a_reason_only(panel, press):
     dialog.ok.click()
     assert panel.desk.session.review.state == "rejected"
     assert panel.desk.session.entries[-1].reason == "missed part"
+
+
+def test_a_structure_is_rejected_by_its_name_and_the_comment_is_on_it_too(panel, press):
+    structure = panel.desk.session.case.label_table.names[1]
+    panel.decide.structure.setCurrentText(structure)
+    press("R")
+    dialog = panel.decide.dialog
+    assert dialog.windowTitle() == f"Reject: {structure.replace('_', ' ')} of scan_0"
+    dialog.reason.setCurrentText("missed part")
+    dialog.comment.setPlainText("the tail")
+    dialog.ok.click()
+    assert [entry.structure for entry in panel.desk.session.entries[-2:]] == [structure, structure]
+    assert panel.desk.session.review.state == "in_review"
+
+
+def test_a_tool_that_finds_nothing_to_change_says_why(panel):
+    panel.use_tool("keep_largest")
+    assert "nothing to change here" in panel.line.text()
+
+
+def test_the_model_that_fits_the_labels_of_a_case_is_proposed(panel, scans, qtbot):
+    fitting = "dformer_hippocampus"
+    if panel.segment.bundle.findText(fitting) < 0:
+        pytest.skip(f"the weights of {fitting} are not here: medseg bundle download {fitting}")
+    worklist = replace(panel.desk.worklist, label_table=load_bundle(fitting).label_table)
+    panel.desk.show_worklist(worklist)
+    panel.worklist.open_case("scan_1")
+    chosen = load_bundle(panel.segment.bundle.currentText()).label_table
+    assert chosen.names == panel.desk.session.case.label_table.names
+
+
+def test_planes_and_curves_lie_under_the_picture_not_under_the_panel(panel, qtbot):
+    panel.show_planes()
+    qtbot.waitUntil(panel.planes.isVisible, timeout=5000)
+    qtbot.wait(300)
+    origin = importlib.import_module("qtpy.QtCore").QPoint(0, 0)
+    right = panel.planes.mapTo(panel.window(), origin).x() + panel.planes.width()
+    assert right <= panel.mapTo(panel.window(), origin).x()
+
+
+def test_in_3d_the_planes_still_show_the_scan(panel, qtbot):
+    panel.show_planes()
+    qtbot.waitUntil(panel.planes.isVisible, timeout=5000)
+    image = panel.desk.layers.images[0]
+    panel.see.volume.setChecked(True)
+    assert not image.visible
+    panel.planes.draw()
+    assert gray_share(panel.planes.views["axial"]) > 0.2
+    panel.see.volume.setChecked(False)
+    assert image.visible
+    image.visible = False
+    panel.planes.draw()
+    assert gray_share(panel.planes.views["axial"]) < 0.2
 
 
 def test_strokes_are_on_the_disk_within_the_interval_of_the_autosave(panel, scans, qtbot):
