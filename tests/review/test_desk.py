@@ -11,8 +11,8 @@ from napari.components import ViewerModel
 
 from medseg.bundle import load_bundle
 from medseg.errors import GeometryError, ReviewError
-from medseg.record import UsedBundle
-from medseg.review import Proposal, holder_of, worklist_from_folder
+from medseg.record import UsedBundle, holder_of
+from medseg.review import Proposal, worklist_from_folder
 from medseg.review.desk import ReviewDesk
 from medseg.review.preferences import ReviewPreferences
 from medseg.segmentation import Segmentation
