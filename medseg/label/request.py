@@ -117,11 +117,11 @@ def refuse_places(params: Any, *, allowed: frozenset[str] = frozenset()) -> dict
     Raises:
         SettingsError: they are something else.
     """
-    params = check_values(params)
-    found = sorted(PLACES & set(params) - allowed)
+    values = check_values(params)
+    found = sorted(PLACES & set(values) - allowed)
     if found:
         raise SettingsError(f"parameter {found[0]!r} is not taken from a request: name the image by its id.")
-    return params
+    return values
 
 
 def device_called(name: str) -> torch.device:
