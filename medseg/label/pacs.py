@@ -262,8 +262,11 @@ class PacsDatastore(DICOMWebDatastore):
 
 
 def _given_names(label_info: Mapping[str, Any]) -> dict[int, str]:
-    """What a client calls the values of a label."""
+    """What a client calls the values of a label; entries without a value say nothing."""
+    given = label_info.get("label_info") or []
     try:
-        return {int(one["idx"]): str(one["name"]) for one in label_info.get("label_info") or [] if "idx" in one}
+        if not isinstance(given, list):
+            raise TypeError
+        return {int(one["idx"]): str(one["name"]) for one in given if "idx" in one}
     except (KeyError, TypeError, ValueError) as error:
         raise SettingsError('label_info: a list of {"name": …, "idx": …} was expected.') from error

@@ -111,17 +111,17 @@ def check_values(values: Any) -> dict[str, Any]:
     return dict(values)
 
 
-def refuse_places(params: Any, *, allowed: frozenset[str] = frozenset()) -> dict[str, Any]:
+def refuse_places(params: Any) -> dict[str, Any]:
     """The parameters of a request, if they are named values and none of them names a place.
 
     Raises:
         SettingsError: they are something else.
     """
-    checked: dict[str, Any] = check_values(params)
-    found = sorted(PLACES & set(checked) - allowed)
+    values: dict[str, Any] = check_values(params)
+    found = sorted(PLACES & set(values))
     if found:
         raise SettingsError(f"parameter {found[0]!r} is not taken from a request: name the image by its id.")
-    return checked
+    return values
 
 
 def device_called(name: str) -> torch.device:

@@ -100,7 +100,7 @@ def server(plan, start_label_server):
 
 
 def _send(server, method, path, query, files):
-    body, kind = form({"params": '{"label_info": 5}' if "bad" in files else "{}"}, {**files, **files.pop("bad", {})})
+    body, kind = form({"params": "{}"}, files)
     return server.client._server.json(method, path, query=query, body=body, content_type=kind)
 
 
@@ -131,6 +131,29 @@ def test_voxels_that_do_not_fill_the_series_are_refused(server, scans, size):
     uid = next(iter(scans[1]))
     with pytest.raises(ServerError, match=r"\(422\).*bytes were sent"):
         _send(server, "PUT", "/datastore/label", {"image": uid, "tag": "final"}, {"label": ("x.bin", bytes(size))})
+
+
+def test_the_voxels_that_ohif_sends_alone_are_laid_on_the_series(server, scans, tmp_path):
+    uid, labels = list(scans[1].items())[1]
+    sent = np.roll(labels, 2, axis=1)
+    files = {"label": ("label.bin", sent.tobytes(order="F"))}
+    _send(server, "PUT", "/datastore/label", {"image": uid, "tag": "final"}, files)
+    back = nib.load(server.client.download_label(uid, tag="final", folder=tmp_path))
+    assert np.array_equal(np.asarray(back.dataobj), sent)
+    assert np.allclose(back.affine, AFFINE, atol=1e-4)
+
+
+@pytest.mark.parametrize("told", ["5", '[{"idx": "x", "name": "a"}]', '[{"idx": 1}]', '"x"'])
+def test_names_of_labels_that_are_none_are_refused(server, scans, tmp_path, told):
+    uid, labels = next(iter(scans[1].items()))
+    body, kind = form(
+        {"params": f'{{"label_info": {told}}}'},
+        {"label": ("x.nii.gz", _saved(labels, tmp_path / "x.nii.gz").read_bytes())},
+    )
+    with pytest.raises(ServerError, match=r"\(422\).*label_info"):
+        server.client._server.json(
+            "PUT", "/datastore/label", query={"image": uid, "tag": "edited"}, body=body, content_type=kind
+        )
 
 
 def test_a_pacs_that_is_away_is_said_to_be(label_bundles, tmp_path, start_label_server, free_local_port, start_orthanc):
