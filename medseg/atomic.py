@@ -16,7 +16,7 @@ from pathlib import Path
 
 from medseg.errors import OutputError
 
-__all__ = ["atomic_write", "check_target"]
+__all__ = ["atomic_write", "check_target", "flush_folder"]
 
 ADVICE = {
     errno.EACCES: "no permission to write there. Choose another folder or change its permissions.",
@@ -49,7 +49,7 @@ def atomic_write(path: Path, *, overwrite: bool) -> Iterator[Path]:
         yield temporary
         _flush(temporary)
         _take_name(temporary, path, overwrite=overwrite)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         raise _output_error(path, error) from error
     finally:
@@ -82,7 +82,8 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Put the names of a folder's files on the disk."""
     if os.name != "posix":  # elsewhere a folder cannot be opened, and renaming is flushed by the system
         return
     handle = os.open(folder, os.O_RDONLY)

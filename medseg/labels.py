@@ -73,6 +73,10 @@ class LabelTable(Settings):
     def __len__(self) -> int:
         return len(self.labels)
 
+    def means_the_same_as(self, other: "LabelTable") -> bool:
+        """Whether both give the same values the same names; colours and concepts may differ."""
+        return [(label.index, label.name) for label in self] == [(label.index, label.name) for label in other]
+
     @property
     def names(self) -> tuple[str, ...]:
         """The names in the order of the voxel values."""

@@ -54,3 +54,10 @@ def test_a_label_cannot_be_changed():
     label = Label(index=1, name="spleen", color=(0, 0, 0))
     with pytest.raises(ValidationError):
         label.index = 2
+
+
+@pytest.mark.parametrize(("index", "name", "is_same"), [(1, "liver", True), (2, "liver", False), (1, "spleen", False)])
+def test_tables_mean_the_same_when_values_have_the_same_names(index, name, is_same):
+    table = LabelTable(labels=(Label(index=1, name="liver", color=(200, 0, 0)),))
+    other = LabelTable(labels=(Label(index=index, name=name, color=(0, 0, 9)),))
+    assert table.means_the_same_as(other) is is_same

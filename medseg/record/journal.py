@@ -22,7 +22,7 @@ from typing import Annotated, Literal, Self, cast
 from filelock import FileLock, Timeout
 from pydantic import Field, StringConstraints, model_validator
 
-from medseg.atomic import atomic_write
+from medseg.atomic import atomic_write, flush_folder
 from medseg.errors import DataError, MedsegError, OutputError
 from medseg.record.journal_chain import (
     JournalHead,
@@ -232,8 +232,13 @@ class Journal:
                 os.truncate(file.fileno(), head.size)  # a full disk: half a line helps nobody
                 raise
         if is_new:
-            _flush_folder(self.path.parent)
-        self._write_head(link.head)
+            flush_folder(self.path.parent)
+        try:
+            self._write_head(link.head)
+        except OutputError:  # what was refused must not stand there, unless the head counts it after all
+            if read_head(self.head_path) == head:
+                os.truncate(self.path, head.size)
+            raise
 
     def _write_head(self, head: JournalHead) -> None:
         with atomic_write(self.head_path, overwrite=True) as temporary:
@@ -291,13 +296,3 @@ def _head_path(path: Path) -> Path:
 
 def _plain(entry: JournalEntry) -> dict[str, object]:
     return cast("dict[str, object]", entry.model_dump(mode="json"))
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name != "posix":  # elsewhere a folder cannot be opened, and new names are flushed by the system
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -93,11 +93,16 @@ class ReviewDesk:
             reviewer=self.preferences.reviewer,
             take_own_lock=take_own_lock,
         )
-        self.session = session
-        self.layers = CaseLayers.show(
-            self.viewer, session.editor, channels_of(session), case_id=case_id, opacity=self.preferences.overlay_opacity
-        )
-        self.layers.jump_to(middle_of(session.editor.labels))
+        opacity = self.preferences.overlay_opacity
+        try:
+            layers = CaseLayers.show(
+                self.viewer, session.editor, channels_of(session), case_id=case_id, opacity=opacity
+            )
+        except BaseException:
+            session.close()  # a case that cannot be shown is not left locked
+            raise
+        self.session, self.layers = session, layers
+        layers.jump_to(middle_of(session.editor.labels))
         self._refresh()
         return session
 
@@ -260,11 +265,7 @@ class ReviewDesk:
             self.layers.hide_map("uncertainty")
 
     def save(self) -> int:
-        """Save the edits of the open case as edits; how many there were.
-
-        Raises:
-            MedsegError: they cannot be written.
-        """
+        """Save the edits of the open case as ``ReviewSession.save`` does; how many there were."""
         return self.session.save() if self.session is not None else 0
 
     def opened(self) -> tuple[ReviewSession, CaseLayers]:

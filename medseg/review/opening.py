@@ -107,9 +107,9 @@ def _as_accepted(case: CaseToReview, version: Version, labels: NDArray[np.uint8]
     table, origin = version.label_table, version.record.origin
     if is_generic(table):
         return replace(case, label_table=completed_table(case.label_table, labels), bundle=origin.bundle)
-    is_same = [(label.index, label.name) for label in table] == [(one.index, one.name) for one in case.label_table]
-    regions = case.regions if is_same else origin.regions
-    return replace(case, label_table=table, regions=regions, bundle=origin.bundle)
+    if table.means_the_same_as(case.label_table):
+        return replace(case, bundle=origin.bundle)
+    return replace(case, label_table=table, regions=origin.regions, bundle=origin.bundle)
 
 
 def _labels_in(path: Path, table: LabelTable) -> Segmentation:

@@ -138,7 +138,7 @@ class ReviewSession:
         if not proposal.segmentation.geometry.matches(self.scan.geometry):
             raise GeometryError("the segmentation lies on another grid than the scan: segment this scan again.")
         table = proposal.segmentation.label_table
-        if self.editor.label_table != table and self.editor.labels.any():
+        if not self.editor.label_table.means_the_same_as(table) and self.editor.labels.any():
             raise ReviewError(
                 f"the labels of this case are {', '.join(self.editor.label_table.names)}, those of "
                 f"{proposal.model} {', '.join(table.names)}: choose a model of the same labels."

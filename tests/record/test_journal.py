@@ -1,5 +1,6 @@
 """The journal: every changed byte is found, and no decision is lost or written twice."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from medseg.errors import DataError, SettingsError
+from medseg.errors import DataError, OutputError, SettingsError
 from medseg.record import Journal, JournalEntry, UsedBundle, verify_journal
 
 
@@ -216,6 +217,22 @@ def test_a_full_disk_leaves_the_journal_whole(journal, full_disk):
         for _ in range(200):
             journal.append(entry(comment="x" * 500))
     assert verify_journal(journal.path) == []
+
+
+def test_an_entry_that_was_refused_because_the_head_does_not_fit_on_the_disk_does_not_stand(journal, monkeypatch):
+    before = journal.records()
+
+    def is_full(self: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "replace", is_full)
+        with pytest.raises(OutputError, match="disk is full"):
+            journal.append(entry(action="accept"))
+    assert journal.records() == before
+    assert verify_journal(journal.path) == []
+    journal.append(entry(action="reject"))
+    assert [record.entry.action for record in journal.records()[len(before) :]] == ["reject"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from medseg.bundle import load_bundle
 from medseg.errors import GeometryError, ReviewError
 from medseg.record import UsedBundle, holder_of
 from medseg.review import Proposal, worklist_from_folder
+from medseg.review.case_layers import CaseLayers
 from medseg.review.desk import ReviewDesk
 from medseg.review.preferences import ReviewPreferences
 from medseg.segmentation import Segmentation
@@ -70,6 +71,19 @@ def test_decisions_bear_the_name_of_who_makes_them_also_when_it_changes_while_a_
         desk.decide(lambda session: session.reject("motion"))
     desk.close_case()
     assert holder_of(desk.worklist.folder.lock_of("scan_1")) is None
+
+
+def test_a_case_that_cannot_be_shown_is_not_left_locked(desk, monkeypatch):
+    def refuse(*_args, **_named):
+        raise ValueError("these contrast limits are none")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(CaseLayers, "show", refuse)
+        with pytest.raises(ValueError, match="contrast limits"):
+            desk.open_case("scan_1")
+    assert desk.session is None
+    assert holder_of(desk.worklist.folder.lock_of("scan_1")) is None
+    assert desk.open_case("scan_1").case_id == "scan_1"
 
 
 def test_edits_survive_the_opening_of_another_case(desk):

@@ -357,3 +357,15 @@ def test_a_proposal_on_another_grid_changes_nothing(case, folder):
         session.take_proposal(replace(given, segmentation=Segmentation(given.segmentation.labels, moved, TABLE)))
     assert session.case.label_table.names == ("label 1",)
     assert not session.has_unaccepted_edits
+
+
+def test_a_model_whose_colours_have_changed_may_segment_an_accepted_case_again(case, folder):
+    session = opened(case, folder)
+    session.accept()
+    repainted = LabelTable(labels=tuple(label.model_copy(update={"color": (9, 9, 9)}) for label in TABLE))
+    given = proposal(session)
+    session.take_proposal(replace(given, segmentation=replace(given.segmentation, label_table=repainted)))
+    assert session.editor.label_table == repainted
+    session.accept()
+    session.close()
+    assert opened(case, folder).case.label_table == TABLE
