@@ -93,10 +93,12 @@ class EditTab(QWidget):
         self.other.clear()
         for label in table:
             self.other.addItem(label.name.replace("_", " "), label.index)
+        self.other.setCurrentIndex(min(1, len(table) - 1))  # the first is the one that is worked on
         self.is_nested.setVisible(session.case.regions is not None)
         self.regions.setVisible(session.case.regions is not None)
         self.is_nested.setChecked(session.case.regions is not None)
         self.is_limited.setChecked(False)
+        self._start_limits()
         self._start_amounts(max(session.editor.geometry.spacing_mm))
         self._size_brush(self.brush.value())
         self._show_volumes()
@@ -154,6 +156,13 @@ class EditTab(QWidget):
     def _nest(self, is_nested: bool) -> None:
         if self._desk.session is not None:
             self._teller.told(lambda: self._desk.keep_nested(is_kept=is_nested))
+
+    def _start_limits(self) -> None:
+        """A brush that is limited begins with what is shown between black and white."""
+        if self._desk.layers is not None:
+            lowest, highest = self._desk.layers.images[self._desk.layers.active_channel].contrast_limits
+            self.lowest.setValue(lowest)
+            self.highest.setValue(highest)
 
     def _start_amounts(self, voxel_mm: float) -> None:
         """Lengths start at no less than the largest side of a voxel: a shorter one may change nothing."""

@@ -167,6 +167,14 @@ def test_a_structure_is_rejected_by_its_name_and_the_comment_is_on_it_too(panel,
     assert panel.desk.session.review.state == "in_review"
 
 
+def test_tools_on_two_labels_begin_with_two_and_a_limited_brush_with_what_is_shown(panel):
+    assert panel.edit.other.currentData() == 2
+    window = panel.desk.layers.images[0].contrast_limits
+    assert (panel.edit.lowest.value(), panel.edit.highest.value()) == pytest.approx(window, abs=0.5)
+    panel.edit.is_limited.setChecked(True)
+    assert panel.desk.session.editor.rules.intensity_range == (panel.edit.lowest.value(), panel.edit.highest.value())
+
+
 def test_a_tool_that_finds_nothing_to_change_says_why(panel):
     panel.use_tool("keep_largest")
     assert "nothing to change here" in panel.line.text()
