@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from medseg.labels import Label
 from medseg.review import TOOLS, Tool
 from medseg.review.counts import VoxelCounts
 from medseg.review.desk import ReviewDesk
@@ -38,6 +39,7 @@ class EditTab(QWidget):
         self._desk, self._teller = desk, teller
         self._counts: VoxelCounts | None = None
         self._case_id: str | None = None
+        self._table: tuple[Label, ...] = ()
         self.labels = LabelList()
         self.labels.chosen.connect(lambda index: self._teller.told(lambda: desk.choose_label(index)))
         self.labels.locked.connect(
@@ -78,17 +80,17 @@ class EditTab(QWidget):
         self.refresh()
 
     def refresh(self) -> None:
-        """Show the open case; its labels anew only where another case was opened."""
+        """Show the open case; its labels anew only where another case was opened, or a model brought its own."""
         session = self._desk.session
         self.setEnabled(session is not None)
         if session is None:
             self._case_id, self._counts = None, None
             self.labels.show_labels(())
             return
-        if self._counts is not None and self._case_id == session.case_id:
-            return
-        self._case_id, self._counts = session.case_id, VoxelCounts(session.editor)
         table = tuple(session.editor.label_table)
+        if self._counts is not None and (self._case_id, self._table) == (session.case_id, table):
+            return
+        self._case_id, self._table, self._counts = session.case_id, table, VoxelCounts(session.editor)
         self.labels.show_labels(table)
         self.other.clear()
         for label in table:

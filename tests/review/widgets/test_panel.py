@@ -316,6 +316,10 @@ def test_a_model_runs_beside_the_window_tells_how_far_it_is_and_stops_when_told(
     assert (editor.labels == 1).any()
     assert (editor.labels == 2).any()
     assert "done in" in panel.line.text()
+    assert [panel.edit.labels.item(row, 1).text() for row in range(panel.edit.labels.rowCount())] == [
+        "anterior hippocampus",
+        "posterior hippocampus",
+    ]
     done, total = max(pair for pair in shown if pair[0] > 0)
     assert done == total
     print(f"slowest tick {np.diff(ticks).max():.2f} s, median {np.median(np.diff(ticks)) * 1000:.0f} ms")
