@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from medseg.labels import Label
 from medseg.review import TOOLS, Tool
 from medseg.review.counts import VoxelCounts
 from medseg.review.desk import ReviewDesk
@@ -38,6 +39,7 @@ class EditTab(QWidget):
         self._desk, self._teller = desk, teller
         self._counts: VoxelCounts | None = None
         self._case_id: str | None = None
+        self._table: tuple[Label, ...] = ()
         self.labels = LabelList()
         self.labels.chosen.connect(lambda index: self._teller.told(lambda: desk.choose_label(index)))
         self.labels.locked.connect(
@@ -78,25 +80,27 @@ class EditTab(QWidget):
         self.refresh()
 
     def refresh(self) -> None:
-        """Show the open case; its labels anew only where another case was opened."""
+        """Show the open case; its labels anew only where another case was opened, or a model brought its own."""
         session = self._desk.session
         self.setEnabled(session is not None)
         if session is None:
             self._case_id, self._counts = None, None
             self.labels.show_labels(())
             return
-        if self._counts is not None and self._case_id == session.case_id:
-            return
-        self._case_id, self._counts = session.case_id, VoxelCounts(session.editor)
         table = tuple(session.editor.label_table)
+        if self._counts is not None and (self._case_id, self._table) == (session.case_id, table):
+            return
+        self._case_id, self._table, self._counts = session.case_id, table, VoxelCounts(session.editor)
         self.labels.show_labels(table)
         self.other.clear()
         for label in table:
             self.other.addItem(label.name.replace("_", " "), label.index)
+        self.other.setCurrentIndex(min(1, len(table) - 1))  # the first is the one that is worked on
         self.is_nested.setVisible(session.case.regions is not None)
         self.regions.setVisible(session.case.regions is not None)
         self.is_nested.setChecked(session.case.regions is not None)
         self.is_limited.setChecked(False)
+        self._start_limits()
         self._start_amounts(max(session.editor.geometry.spacing_mm))
         self._size_brush(self.brush.value())
         self._show_volumes()
@@ -154,6 +158,13 @@ class EditTab(QWidget):
     def _nest(self, is_nested: bool) -> None:
         if self._desk.session is not None:
             self._teller.told(lambda: self._desk.keep_nested(is_kept=is_nested))
+
+    def _start_limits(self) -> None:
+        """A brush that is limited begins with what is shown between black and white."""
+        if self._desk.layers is not None:
+            lowest, highest = self._desk.layers.images[self._desk.layers.active_channel].contrast_limits
+            self.lowest.setValue(lowest)
+            self.highest.setValue(highest)
 
     def _start_amounts(self, voxel_mm: float) -> None:
         """Lengths start at no less than the largest side of a voxel: a shorter one may change nothing."""

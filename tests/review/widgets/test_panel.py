@@ -5,7 +5,6 @@ import shutil
 import time
 from dataclasses import replace
 
-import nibabel as nib
 import numpy as np
 import pytest
 
@@ -16,37 +15,8 @@ from medseg.review.autosave import recover
 
 pytestmark = pytest.mark.usefixtures("display")
 
-SHAPE = (40, 36, 20)
-AFFINE = np.diag([-1.5, -1.5, 3.0, 1.0])
 SLOWEST_TICK_S = 2.0
 """On two busy cores; a window that waits for a whole segmentation stands still for far longer."""
-
-
-@pytest.fixture
-def scans(tmp_path, write_scan):
-    """Three scans with two labels each."""
-    labels = np.zeros(SHAPE, np.uint8)
-    labels[8:20, 8:20, 6:14] = 1
-    labels[24:32, 20:30, 6:14] = 2
-    for number in range(3):
-        write_scan(tmp_path / f"scan_{number}.nii.gz", shape=SHAPE, affine=AFFINE, seed=number)
-        nib.save(nib.Nifti1Image(labels, AFFINE), tmp_path / f"scan_{number}_seg.nii.gz")
-    return tmp_path
-
-
-@pytest.fixture
-def panel(viewer, scans, qtbot):
-    """The panel beside a canvas, its first case open."""
-    made = importlib.import_module("medseg.review.widgets").ReviewPanel(viewer)
-    viewer.window.add_dock_widget(made, name="review", area="right")
-    made.decide.reviewer.setText("R. Eader")
-    made.decide.reviewer.editingFinished.emit()
-    made.worklist.open_folder(scans)
-    made.worklist.open_next()
-    qtbot.wait(100)
-    yield made
-    if not made.is_over:
-        made.close()
 
 
 @pytest.fixture
@@ -166,6 +136,14 @@ def test_a_structure_is_rejected_by_its_name_and_the_comment_is_on_it_too(panel,
     dialog.ok.click()
     assert [entry.structure for entry in panel.desk.session.entries[-2:]] == [structure, structure]
     assert panel.desk.session.review.state == "in_review"
+
+
+def test_tools_on_two_labels_begin_with_two_and_a_limited_brush_with_what_is_shown(panel):
+    assert panel.edit.other.currentData() == 2
+    window = panel.desk.layers.images[0].contrast_limits
+    assert (panel.edit.lowest.value(), panel.edit.highest.value()) == pytest.approx(window, abs=0.5)
+    panel.edit.is_limited.setChecked(True)
+    assert panel.desk.session.editor.rules.intensity_range == (panel.edit.lowest.value(), panel.edit.highest.value())
 
 
 def test_a_tool_that_finds_nothing_to_change_says_why(panel):
@@ -309,6 +287,10 @@ def test_a_model_runs_beside_the_window_tells_how_far_it_is_and_stops_when_told(
     assert (editor.labels == 1).any()
     assert (editor.labels == 2).any()
     assert "done in" in panel.line.text()
+    assert [panel.edit.labels.item(row, 1).text() for row in range(panel.edit.labels.rowCount())] == [
+        "anterior hippocampus",
+        "posterior hippocampus",
+    ]
     done, total = max(pair for pair in shown if pair[0] > 0)
     assert done == total
     print(f"slowest tick {np.diff(ticks).max():.2f} s, median {np.median(np.diff(ticks)) * 1000:.0f} ms")
