@@ -133,6 +133,7 @@ def _add_windows(
         windows = torch.stack([volume[(slice(None), *_box(corner, blend.weights.shape))] for corner in corners])
         for corner, logits in zip(corners, _logits_of(network, windows.to(device)), strict=True):
             blend.add(logits.to(blend.device).float(), corner)
+        del logits  # or it would stay while the next windows are computed
 
 
 def _padded(
