@@ -33,30 +33,31 @@ Place = Annotated[
 
 @journal_app.command("verify")
 def verify(ctx: typer.Context, journal: Place) -> None:
-    """Check every line against its hash and the line before; exit code 2 where one was changed or is missing.
+    """Check every line, and all accepted labels, against their hashes; exit code 2 where one was changed or is gone.
 
     The hash of the last line is printed: noted elsewhere, it proves later that no line before it was replaced.
     """
     options = options_of(ctx)
     from medseg.record import Journal, verify_journal
+    from medseg.review import ReviewFolder, damaged_versions
 
     path = _journal_in(journal)
     problems = verify_journal(path)
     records = () if problems else Journal(path).records()
     last = records[-1].sha256 if records else None
+    damaged = damaged_versions(ReviewFolder(path.parent))
     if options.json:
         values = [{"line": problem.line, "found": problem.found} for problem in problems]
-        print_json(
-            {"journal": str(path), "is_whole": not problems, "lines": len(records), "last": last, "problems": values}
-        )
+        whole = {"is_whole": not problems, "lines": len(records), "last": last, "problems": values}
+        print_json({"journal": str(path), **whole, "damaged_labels": list(damaged)})
     else:
-        for problem in problems:
+        for problem in (*problems, *damaged):
             messages.print(str(problem), markup=False)
         if not problems and not options.quiet:
             messages.print(
                 f"{path.name}: {len(records)} lines, every one as it was written; last: {last}.", markup=False
             )
-    if problems:
+    if problems or damaged:
         raise typer.Exit(DAMAGED)
 
 

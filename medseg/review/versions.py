@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from pydantic import Field
 
 from medseg.atomic import atomic_write
-from medseg.errors import DataError, OutputError
+from medseg.errors import DataError, OutputError, SettingsError
 from medseg.geometry import geometry_of
 from medseg.io import read_labels, write_labels
 from medseg.labels import Label, LabelTable
@@ -30,7 +30,16 @@ from medseg.review.folder import ReviewFolder
 from medseg.segmentation import Segmentation
 from medseg.settings import Settings
 
-__all__ = ["Origin", "Version", "VersionRecord", "file_sha256", "latest_version", "list_versions", "save_version"]
+__all__ = [
+    "Origin",
+    "Version",
+    "VersionRecord",
+    "damaged_versions",
+    "file_sha256",
+    "latest_version",
+    "list_versions",
+    "save_version",
+]
 
 LOCK_WAIT_S = 120.0
 """A large label map takes seconds to write."""
@@ -161,6 +170,17 @@ def latest_version(folder: ReviewFolder, case_id: str) -> Version | None:
     """
     versions = list_versions(folder, case_id)
     return versions[-1] if versions else None
+
+
+def damaged_versions(folder: ReviewFolder) -> tuple[str, ...]:
+    """A line for every version of any case whose labels are gone or were changed, or whose record cannot be read."""
+    found = []
+    for path in sorted(path for path in folder.versions.glob("*/v*.json") if NUMBERED.fullmatch(path.name)):
+        try:
+            Version(path.with_name(f"{path.stem}.nii.gz"), _read_record(path)).check()
+        except (DataError, SettingsError) as error:
+            found.append(str(error))
+    return tuple(found)
 
 
 def file_sha256(path: Path) -> str:

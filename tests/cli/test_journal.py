@@ -71,6 +71,18 @@ def test_lines_missing_at_the_end_are_found(scans, medseg_command):
     assert "lines at its end are missing" in result.err
 
 
+@pytest.mark.parametrize("harm", ["changed", "gone"])
+def test_accepted_labels_that_were_changed_or_are_gone_are_found(scans, harm, medseg_command):
+    labels = next((scans / "review" / "versions").glob("*/v0001.nii.gz"))
+    content = labels.read_bytes()
+    labels.unlink() if harm == "gone" else labels.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    result = medseg_command("journal", "verify", scans)
+    assert result.exit_code == 2
+    assert f"v0001.nii.gz of {labels.parent.name}" in result.err
+    found = json.loads(medseg_command("journal", "verify", scans, "--json").out)
+    assert (found["is_whole"], len(found["damaged_labels"])) == (True, 1)
+
+
 def test_a_folder_without_a_journal_is_one_line_and_exit_code_2(tmp_path, medseg_command):
     result = medseg_command("journal", "verify", tmp_path)
     assert result.exit_code == 2
