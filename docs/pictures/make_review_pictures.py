@@ -124,7 +124,7 @@ def of_editing(camera: Camera, folder: Path) -> None:
     camera.take("edit")
     camera.show("see")
     panel.see.difference.setChecked(True)
-    panel.see.measure()
+    QTest.qWait(8000)  # until the sizes are measured
     camera.take("difference")
     panel.see.difference.setChecked(False)
 
