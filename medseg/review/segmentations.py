@@ -168,11 +168,12 @@ def _best(entries: list[tuple[int, KnownSegmentation]]) -> KnownSegmentation:
 def _by_folder(
     claims: Mapping[str, list[tuple[int, KnownSegmentation]]],
 ) -> dict[tuple[Path, str], KnownSegmentation]:
-    """The best of each folder for each name."""
+    """The best of each folder for each name; a label server's folders belong to that of its scans, labels/TAG above."""
     entries: dict[tuple[Path, str], list[tuple[int, KnownSegmentation]]] = {}
     for name, claimed in claims.items():
         for rank, known in claimed:
-            entries.setdefault((known.path.parent, name), []).append((rank, known))
+            is_by_tag = rank == BY_ACCEPTANCE or rank > BY_FOLDER
+            entries.setdefault((known.path.parents[2 if is_by_tag else 0], name), []).append((rank, known))
     return {place: _best(claimed) for place, claimed in entries.items()}
 
 

@@ -383,7 +383,7 @@ def test_a_training_that_waits_for_its_data_says_what_to_do(bundle, manifest, tr
     draw = Batches.at
 
     def slowly(self: Batches, step: int):
-        time.sleep(0.1)
+        time.sleep(0.4)  # much longer than a step takes, on a busy machine too
         return draw(self, step)
 
     monkeypatch.setattr(Batches, "at", slowly)

@@ -15,8 +15,8 @@ from medseg.review.autosave import recover
 
 pytestmark = pytest.mark.usefixtures("display")
 
-SLOWEST_TICK_S = 2.0
-"""On two busy cores; a window that waits for a whole segmentation stands still for far longer."""
+LONGEST_PAUSE = 0.5
+"""Of the window, as a share of the run: a window that waits for a segmentation, waits for all of it."""
 
 
 @pytest.fixture
@@ -294,6 +294,6 @@ def test_a_model_runs_beside_the_window_tells_how_far_it_is_and_stops_when_told(
     done, total = max(pair for pair in shown if pair[0] > 0)
     assert done == total
     print(f"slowest tick {np.diff(ticks).max():.2f} s, median {np.median(np.diff(ticks)) * 1000:.0f} ms")
-    assert np.diff(ticks).max() < SLOWEST_TICK_S
+    assert np.diff(ticks).max() < LONGEST_PAUSE * (ticks[-1] - ticks[0])
     panel.edit.undo()
     assert not editor.labels.any()
