@@ -7,13 +7,19 @@ import subprocess
 import sys
 import time
 
-import psutil
 import pytest
 
 from medseg.errors import LockedError, OutputError
 from medseg.label import hold
 from medseg.label.hold import LOCK_NAME, held_work_folder
-from medseg.record import ProcessMark, WorkLock, holder_of
+from medseg.record import WorkLock, holder_of
+
+SERVING = """
+import time
+from medseg.record import ProcessMark
+print(ProcessMark.of_this_process().model_dump_json(), flush=True)
+time.sleep(120)
+"""
 
 ENDING = """
 import sys, time
@@ -68,13 +74,13 @@ def test_a_held_folder_gives_signs_of_life(tmp_path, monkeypatch):
 
 
 def test_a_process_ends_with_the_server_that_started_it():
-    server = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
-    began_s = psutil.Process(server.pid).create_time()
-    mark = ProcessMark.of_this_process().model_copy(update={"number": server.pid, "began_s": began_s})
-    child = subprocess.Popen([sys.executable, "-c", ENDING, mark.model_dump_json()], stdout=subprocess.PIPE)
+    server = subprocess.Popen([sys.executable, "-c", SERVING], stdout=subprocess.PIPE)
+    mark = server.stdout.readline()
+    child = subprocess.Popen([sys.executable, "-c", ENDING, mark], stdout=subprocess.PIPE)
     assert child.stdout.readline() == b"working\n"
     assert child.poll() is None
     server.send_signal(signal.SIGKILL)
     server.wait()
     assert child.wait(timeout=20) == 1
+    server.stdout.close()
     child.stdout.close()
