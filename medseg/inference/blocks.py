@@ -100,14 +100,10 @@ def _window_blocks(
     weights = compute_importance_map(
         tuple(rois), mode=inferer.mode, sigma_scale=inferer.sigma_scale, device=blended_on, dtype=torch.float32
     )
-    blend = _Blend(weights, padded.shape[1:], axis=axis, starts=starts[axis])
+    blend = _Blend(weights, padded.shape[1:], axis=axis, starts=starts)
     inner = [slice(left, left + size) for left, size in zip(before, volume.shape[1:], strict=True)]
-    others = [one for one in range(3) if one != axis]
     for start, following in pairwise([*starts[axis], padded.shape[axis + 1]]):
-        corners = [
-            tuple({axis: start, **dict(zip(others, place, strict=True))}[one] for one in range(3))
-            for place in product(*(starts[one] for one in others))
-        ]
+        corners = _corners(starts, axis=axis, start=start)
         batches = [corners[first : first + batch_size] for first in range(0, len(corners), batch_size)]
         _add_windows(blend, padded, network, batches=batches, device=computed_on)
         for first, last in blend.finished(before=following):
@@ -117,6 +113,11 @@ def _window_blocks(
                 yield blend.take(first)[box]  # no name holds the planes while the next ones are computed
             else:
                 blend.take(first)
+
+
+def _corners(starts: Sequence[Sequence[int]], *, axis: int, start: int) -> list[tuple[int, ...]]:
+    """Where the windows lie that begin at ``start`` along the axis."""
+    return list(product(*((start,) if one == axis else places for one, places in enumerate(starts))))
 
 
 @torch.inference_mode()
@@ -163,20 +164,23 @@ class _Blend:
     """Weighted sums over the planes that windows can still reach; mutable, as an accumulator must be.
 
     Planes are kept in stretches of a few, each made when the first window reaches it and handed on when no window can
-    any more: what is held is as deep as one window. ``starts`` are where windows begin along the axis.
+    any more: what is held is as deep as one window. ``starts`` are where windows begin along each axis.
     """
 
-    def __init__(self, weights: torch.Tensor, sizes: Sequence[int], *, axis: int, starts: Sequence[int]) -> None:
+    def __init__(
+        self, weights: torch.Tensor, sizes: Sequence[int], *, axis: int, starts: Sequence[Sequence[int]]
+    ) -> None:
         self.weights = weights
         self._sizes = tuple(sizes)
         self.axis = axis
-        borders = sorted({*starts, *(start + weights.shape[axis] for start in starts)})
+        self._starts = starts
+        borders = sorted({*starts[axis], *(start + weights.shape[axis] for start in starts[axis])})
         self._stretches = [
             (first, min(first + PLANES_AT_ONCE, last))
             for begin, last in pairwise(borders)
             for first in range(begin, last, PLANES_AT_ONCE)
         ]
-        self._sums: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._sums: dict[int, torch.Tensor] = {}
 
     @property
     def device(self) -> torch.device:
@@ -190,13 +194,11 @@ class _Blend:
             if last <= begin or first >= end:
                 continue
             common = slice(max(first, begin), min(last, end))
-            total, share = self._sums_at(first, last, like=logits)
             there = self._along(_box(corner, self.weights.shape), common, first)
             here = self._along((slice(None),) * 3, common, begin)
             weights = self.weights[here]
-            for one, channel in zip(total, logits, strict=True):
+            for one, channel in zip(self._sums_at(first, last, like=logits), logits, strict=True):
                 one[there].addcmul_(channel[here], weights)
-            share[there] += weights
 
     def finished(self, *, before: int) -> list[tuple[int, int]]:
         """The stretches in hand that no window beginning at plane ``before`` or later can reach, in order."""
@@ -205,15 +207,27 @@ class _Blend:
     @torch.inference_mode()
     def take(self, first: int) -> torch.Tensor:
         """The blended planes of the stretch that begins at ``first``; no more can be added to them."""
-        total, share = self._sums.pop(first)
-        return total.div_(share)
+        last = dict(self._stretches)[first]
+        return self._sums.pop(first).div_(self._shares(first, last))
 
-    def _sums_at(self, first: int, last: int, *, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _sums_at(self, first: int, last: int, *, like: torch.Tensor) -> torch.Tensor:
         if first not in self._sums:
-            sizes = [last - first if axis == self.axis else size for axis, size in enumerate(self._sizes)]
-            total = torch.zeros((like.shape[0], *sizes), device=like.device)
-            self._sums[first] = total, torch.zeros(sizes, device=like.device)
+            self._sums[first] = torch.zeros((like.shape[0], *self._stretch_sizes(first, last)), device=like.device)
         return self._sums[first]
+
+    def _shares(self, first: int, last: int) -> torch.Tensor:
+        """The weights' sum at each voxel of a stretch; kept beside the sums it would be a channel more all the time."""
+        shares = torch.zeros(self._stretch_sizes(first, last), device=self.device)
+        for begin in self._starts[self.axis]:
+            common = slice(max(first, begin), min(last, begin + self.weights.shape[self.axis]))
+            if common.start < common.stop:
+                weights = self.weights[self._along((slice(None),) * 3, common, begin)]
+                for corner in _corners(self._starts, axis=self.axis, start=begin):
+                    shares[self._along(_box(corner, self.weights.shape), common, first)] += weights
+        return shares
+
+    def _stretch_sizes(self, first: int, last: int) -> list[int]:
+        return [last - first if axis == self.axis else size for axis, size in enumerate(self._sizes)]
 
     def _along(self, box: Sequence[slice], planes: slice, origin: int) -> tuple[slice, ...]:
         """A box with other planes along the axis, counted from ``origin``."""

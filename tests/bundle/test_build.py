@@ -4,7 +4,7 @@ import pytest
 import torch
 from monai.transforms import KeepLargestConnectedComponentd
 
-from medseg.bundle import build_network, build_segmenter, choose_device, load_bundle
+from medseg.bundle import build_network, build_segmenter, choose_device, find_bundles, load_bundle, load_weights
 from medseg.errors import BundleError, SettingsError
 
 CPU = torch.device("cpu")
@@ -40,6 +40,14 @@ def test_the_network_is_built_with_its_weights_and_in_evaluation_mode(bundle):
     assert not network.training
     again = build_network(bundle, device=CPU)
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("name", sorted(name for name in find_bundles() if name.endswith("_hippocampus")))
+def test_parameters_whose_initial_values_were_not_computed_are_those_of_the_weights(name):
+    trained = load_bundle(name)
+    initialised = load_weights(trained.build("network", trained.parser(device=CPU)), trained.weights_path)
+    values = build_network(trained, device=CPU).state_dict()
+    assert all(torch.equal(value, values[key]) for key, value in initialised.state_dict().items())
 
 
 def test_a_segmenter_keeps_of_the_postprocessing_what_cleans_labels(bundle):

@@ -83,10 +83,9 @@ def _make(golden: Golden, model: Path, compiled: Path, *, folder: Path, precisio
     else:
         converted = folder / "model.xml"
         began = time.monotonic()
-        program = _exported(golden)
         with ThreadPoolExecutor(max_workers=1) as pool:  # conversion is Python, and leaves the other processors idle
             expected = pool.submit(lambda: golden.expected)
-            _convert(program, converted)
+            _convert(_exported(golden), converted)
             limit_s = LIMIT_S + LIMIT_SHARE * (time.monotonic() - began)
             np.save(folder / "window.npy", golden.window.numpy())
             order = replace(order, model=str(converted), window=str(folder / "window.npy"))

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 __all__ = [
     "add_branch_",
@@ -42,13 +43,15 @@ CHUNK_ROWS: Final = 2**14  # voxels or tokens at once: a few MiB, so that a seco
 
 
 def may_reuse_memory(*maps: Tensor) -> bool:
-    """Whether maps made on the way may be overwritten: no gradient is wanted, and no graph is being captured.
+    """Whether maps made on the way may be overwritten: no gradient is wanted, and they are in no graph's capture.
 
-    On a processor only: a GPU keeps the memory it has, and small parts would leave it idle.
+    On a processor only: a GPU keeps the memory it has, and small parts would leave it idle. A capture is told by its
+    maps, which have no values: torch's own mark is set for all threads, and another may be computing.
     """
     return (
         not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
+        and not torch.compiler.is_dynamo_compiling()
+        and not any(isinstance(x, FakeTensor) for x in maps)
         and not torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
         and all(x.device.type == "cpu" for x in maps)
         and not torch.is_autocast_enabled("cpu")
