@@ -6,8 +6,9 @@ is freed, and the kernel clears every page before lending it again: half of the 
 
 import ctypes
 import sys
+from collections.abc import Callable
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["keep_freed_memory", "keep_only_for_torch"]
 
 # Parameter numbers of mallopt(3), in <malloc.h>.
 M_TRIM_THRESHOLD = -1
@@ -16,6 +17,12 @@ M_MMAP_THRESHOLD = -3
 
 LARGEST_INT = 2**31 - 1
 TOP_PAD_BYTES = 64 * 2**20
+RETURNED_BYTES = 8 * 2**20
+"""Blocks from this size on go back to the system at once where that is wanted: volumes and windows."""
+
+
+_asked: list[bool] = []
+"""Whether the process asked for its setting, and got it."""
 
 
 def keep_freed_memory() -> bool:
@@ -23,15 +30,43 @@ def keep_freed_memory() -> bool:
 
     A setting of the whole process, for the command line and for training; the library does not call it unasked.
     """
-    if sys.platform != "linux":
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):  # musl has no mallopt
+    _asked[:] = [_set(largest_kept=LARGEST_INT, trimmed_from=LARGEST_INT)]
+    return _asked[0]
+
+
+def keep_only_for_torch(*, computes: bool) -> None:
+    """In a process that keeps freed memory: go on where torch ``computes`` the windows, give it back where it does not.
+
+    Another runtime has memory of its own, beside which what torch and the transforms freed would lie unused.
+    """
+    if not any(_asked):
+        return
+    if computes:
+        _set(largest_kept=LARGEST_INT, trimmed_from=LARGEST_INT)
+    elif _set(largest_kept=RETURNED_BYTES, trimmed_from=TOP_PAD_BYTES):
+        trim = _of_the_c_library("malloc_trim")
+        if trim is not None:
+            trim(0)
+
+
+def _set(*, largest_kept: int, trimmed_from: int) -> bool:
+    mallopt = _of_the_c_library("mallopt")
+    if mallopt is None:
         return False
     agreed = [
-        mallopt(M_MMAP_THRESHOLD, LARGEST_INT),
-        mallopt(M_TRIM_THRESHOLD, LARGEST_INT),
+        mallopt(M_MMAP_THRESHOLD, largest_kept),
+        mallopt(M_TRIM_THRESHOLD, trimmed_from),
         mallopt(M_TOP_PAD, TOP_PAD_BYTES),
     ]
     return all(agreed)
+
+
+def _of_the_c_library(name: str) -> Callable[..., int] | None:
+    """A function of glibc; none elsewhere, musl has neither of those wanted here."""
+    if sys.platform != "linux":
+        return None
+    try:
+        function: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+    except (AttributeError, OSError):
+        return None
+    return function

@@ -1,10 +1,37 @@
 """The allocator's setting: taken on glibc, declined elsewhere."""
 
+import subprocess
 import sys
 
 import pytest
 
-from medseg.inference import keep_freed_memory
+from medseg.inference import keep_freed_memory, memory
+from medseg.inference.memory import keep_only_for_torch
+
+SCRIPT = """
+import importlib.util, sys
+import numpy as np
+
+spec = importlib.util.spec_from_file_location("memory", sys.argv[1])
+memory = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(memory)
+
+def resident_mb():
+    with open("/proc/self/statm", encoding="ascii") as stream:
+        return int(stream.read().split()[1]) * 4096 / 2**20
+
+def left_mb(before=resident_mb()):
+    blocks = [np.ones(2**23) for _ in range(8)]  # 64 MiB each
+    del blocks
+    return resident_mb() - before
+
+assert memory.keep_freed_memory()
+kept = left_mb()
+memory.keep_only_for_torch(computes=False)
+returned = left_mb()
+memory.keep_only_for_torch(computes=True)
+print(kept, returned, left_mb())
+"""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
@@ -20,3 +47,19 @@ def test_other_systems_decline(monkeypatch):
 def test_a_c_library_without_mallopt_declines(monkeypatch):
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
     assert not keep_freed_memory()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
+def test_freed_memory_goes_back_while_another_runtime_computes():
+    words = [sys.executable, "-c", SCRIPT, str(memory.__file__)]
+    answer = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    kept, returned, kept_again = map(float, answer.split())
+    assert kept > 400  # of 512
+    assert returned < 64
+    assert kept_again > 400
+
+
+def test_a_process_that_did_not_ask_keeps_its_own_setting(monkeypatch):
+    monkeypatch.setattr(memory, "_asked", [])
+    monkeypatch.setattr(memory, "_set", None)  # would fail
+    keep_only_for_torch(computes=False)

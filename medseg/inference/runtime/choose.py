@@ -15,6 +15,7 @@ from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
 from torch import nn
 
 from medseg.errors import RunError, SettingsError
+from medseg.inference.memory import keep_only_for_torch
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.runtime.apart import NotCompiledError
 from medseg.inference.runtime.kept_proof import keep_refusal, kept_proof, kept_refusal, proof_path, refusal_path
@@ -118,6 +119,7 @@ class WindowRuntime:
             RunError: the runtime that was asked for cannot compute this network, or not as torch does.
         """
         network, self.choice = self._choose(inferer, sizes, n_windows=n_windows)
+        keep_only_for_torch(computes=network is self._network)
         return network
 
     def _choose(
