@@ -16,7 +16,7 @@ from medseg.inference.mirror import MirrorInferer
 from medseg.inference.slices import SliceBySliceInferer
 from medseg.inference.three_planes import ThreePlaneInferer
 
-__all__ = ["HalfPrecision", "Rung", "rungs"]
+__all__ = ["HalfPrecision", "Rung", "half_precision", "rungs"]
 
 CPU = torch.device("cpu")
 AS_GIVEN = "the windows that the bundle takes together"
@@ -65,10 +65,14 @@ class HalfPrecision(nn.Module):
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
         """Logits (B, L, *S) float32 of windows (B, C, *S)."""
         kind = windows.device.type
-        dtype = torch.bfloat16 if kind == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
-        with torch.autocast(kind, dtype=dtype):
+        with torch.autocast(kind, dtype=half_precision(kind)):
             logits: torch.Tensor = self._network(windows)
         return logits.float() if isinstance(logits, torch.Tensor) else logits
+
+
+def half_precision(kind: str) -> torch.dtype:
+    """The half precision of a kind of device: bfloat16 where it has that, which overflows no sooner than float32."""
+    return torch.bfloat16 if kind == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
 
 
 def _is_volumetric(inferer: Inferer) -> bool:

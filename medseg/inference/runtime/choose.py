@@ -18,6 +18,7 @@ from medseg.errors import RunError, SettingsError
 from medseg.inference.memory import keep_only_for_torch
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.runtime.apart import NotCompiledError
+from medseg.inference.runtime.half import in_half_precision
 from medseg.inference.runtime.kept_proof import keep_refusal, kept_proof, kept_refusal, proof_path, refusal_path
 from medseg.inference.runtime.onnx import OPSET, compile_onnx
 from medseg.inference.runtime.openvino import REVISION, compile_openvino
@@ -140,13 +141,16 @@ class WindowRuntime:
             if reason:
                 return self._network, RuntimeChoice("torch", reason, is_news=reason.startswith("OpenVINO is not"))
         if shape not in self._compiled:
-            self._compiled[shape] = self._compile("openvino" if self._name == "auto" else self._name, shape)
+            if self._device.type != "cpu":
+                self._compiled[shape] = in_half_precision(self._network, shape, device=self._device)
+            else:
+                self._compiled[shape] = self._compile("openvino" if self._name == "auto" else self._name, shape)
         return self._compiled[shape]
 
     def _reason_for_torch(self, n_voxels: int) -> str:
-        """Why ``auto`` takes torch; nothing where OpenVINO is the better choice."""
+        """Why ``auto`` takes torch as it is; nothing where OpenVINO or, on a GPU, half precision is better."""
         if self._device.type != "cpu":
-            return f"on {self._device.type} torch computes"
+            return ""
         if "openvino" not in installed_runtimes():
             return f"OpenVINO is not installed, which is faster on CPUs: {INSTALL['openvino']}"
         if n_voxels < WORTH_COMPILING:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ __all__ = ["Golden", "Proof", "RuntimeChoice", "compared", "golden_window", "pro
 LEAST_AGREEMENT = 0.9995
 """Share of the voxels with a clear label that must get the same one."""
 
-CLEAR_MARGIN = {"float32": 0.01, "bfloat16": 0.1}
+CLEAR_MARGIN = {"float32": 0.01, "bfloat16": 0.1, "float16": 0.1}
 """How far the best logit must lie above the second, as a share of the logits' standard deviation, for a clear label.
 
 Where two labels are as good as one another, rounding decides; networks with random weights have many such voxels.
@@ -23,6 +24,8 @@ LARGEST_DIFFERENCE = 1e-2
 
 LARGEST_MEAN_DIFFERENCE = 0.1
 """In half precision, of the logits' mean difference, as a share of their standard deviation."""
+
+CPU: Final = torch.device("cpu")
 
 COARSE = 8
 """The golden window is noise on a grid this much coarser: smooth, as scans are."""
@@ -87,10 +90,11 @@ def golden_window(shape: tuple[int, ...]) -> torch.Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """A network, and what it makes of the golden window of one shape (B, C, *S)."""
+    """A network on its device, and what it makes of the golden window of one shape (B, C, *S)."""
 
     network: nn.Module
     shape: tuple[int, ...]
+    device: torch.device = CPU
 
     @cached_property
     def window(self) -> torch.Tensor:
@@ -101,14 +105,14 @@ class Golden:
     def expected(self) -> torch.Tensor:
         """The logits (B, L, *S) float32, computed once: a window through torch takes as long as several compiled."""
         with torch.inference_mode():
-            logits: torch.Tensor = self.network(self.window).float()
-        return logits
+            logits: torch.Tensor = self.network(self.window.to(self.device)).float()
+        return logits.cpu()
 
 
 def prove(ours: nn.Module, golden: Golden, *, precision: str) -> Proof:
     """Compare a compiled network with the torch module that it was made from, on the golden window."""
     with torch.inference_mode():
-        return compared(ours(golden.window), golden.expected, precision=precision)
+        return compared(ours(golden.window.to(golden.device)).cpu(), golden.expected, precision=precision)
 
 
 @torch.inference_mode()
