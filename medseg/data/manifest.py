@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from medseg.data.dataset_json import is_dataset_json, manifest_values
-from medseg.data.label_schema import LabelSchema, load_schema
-from medseg.data.splits import Split, SplitRule, Splits
+from medseg.data.label_schema import LabelSchema, Region, load_schema
+from medseg.data.splits import Split, SplitRule, Splits, with_training
 from medseg.errors import DataError
 from medseg.io import ChannelFile
 from medseg.labels import Label, LabelTable
@@ -95,6 +95,7 @@ class DataManifest(Settings):
     channels: tuple[Channel, ...] = Field(min_length=1)
     label_schema: str | None = None
     labels: tuple[Label, ...] = Field(min_length=1)
+    regions: tuple[Region, ...] = ()
     image: str
     label: str
     case_id: str | None = None
@@ -157,7 +158,7 @@ class DataManifest(Settings):
         """The schema that the manifest names, or one made of its own labels."""
         if self.label_schema is not None:
             return load_schema(self.label_schema)
-        return LabelSchema(name=self.name, title=self.title, source=self.name, labels=self.labels)
+        return LabelSchema(name=self.name, title=self.title, source=self.name, labels=self.labels, regions=self.regions)
 
     def on_disk(self, data_root: Path) -> "DataManifest":
         """The manifest with cases and splits listed: as they stand in it, or else as found below ``data_root``.
@@ -169,12 +170,10 @@ class DataManifest(Settings):
             return self
         cases = dict(self.cases) or dict.fromkeys(self._case_ids_below(self._folder_below(data_root)), CaseRecord())
         rule = self.split_rule or SplitRule()
-        drawn: dict[Split, list[str]] = {"train": [], "validation": [], "test": []}
+        drawn: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
         for case_id in sorted(cases):
             drawn[rule.split_of(case_id)].append(case_id)
-        if not drawn["train"]:
-            raise DataError(f"{self.name}: no case of {len(cases)} is left to train on: more cases were expected.")
-        splits = Splits(**{name: tuple(case_ids) for name, case_ids in drawn.items()})
+        splits = Splits(**{name: tuple(case_ids) for name, case_ids in with_training(drawn).items()})
         return self.model_copy(update={"cases": cases, "splits": splits})
 
     def locate(self, data_root: Path, *, split: Split, labelled: bool = True) -> list[DataCase]:
