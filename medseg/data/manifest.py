@@ -6,7 +6,7 @@ paths. The manifest never holds a path of anybody's machine: only patterns below
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -198,9 +198,13 @@ class DataManifest(Settings):
 
     def locate_all(self, data_root: Path) -> list[DataCase]:
         """Every case that is listed or found below ``data_root``; files may be missing."""
+        return [self.case(*place) for place in self.places(data_root)]
+
+    def places(self, data_root: Path) -> list[tuple[Path, str]]:
+        """What ``case`` takes for each case that is listed, or of which a file is found below ``data_root``."""
         folder = self._folder_below(data_root)
-        case_ids = self.cases or self._case_ids_below(folder)
-        return [self.case(folder, case_id) for case_id in sorted(case_ids)]
+        case_ids = set(self.cases) or self._case_ids_below(folder, every_file=True)
+        return [(folder, case_id) for case_id in sorted(case_ids)]
 
     def case(self, folder: Path, case_id: str) -> DataCase:
         """The files of one case below the data set's folder; a pattern that fits nothing stays as it is."""
@@ -226,19 +230,23 @@ class DataManifest(Settings):
             )
         return found[0] if found else folder / name
 
-    def _case_ids_below(self, folder: Path) -> list[str]:
-        """The cases whose label map lies below the folder, by the manifest's expression for their names."""
+    def _case_ids_below(self, folder: Path, *, every_file: bool = False) -> set[str]:
+        """The cases whose label map, or any file, is below the folder, by the manifest's expression for names."""
+        patterns = [self.label]
+        if every_file:
+            patterns += [self.image.replace("{channel}", channel.word) for channel in self.channels]
+        return {found for pattern in patterns for found in self._case_ids_of(pattern, folder)}
+
+    def _case_ids_of(self, pattern: str, folder: Path) -> Iterator[str]:
         expression = re.compile(self.case_id or ".*")
-        file_pattern = PurePosixPath(self.label).name
+        file_pattern = PurePosixPath(pattern).name
         before, _, after = file_pattern.partition("{case_id}")
-        found = set()
-        for path in folder.glob(self.label.format(case_id="*")):
+        tail = after.partition("*")[0]
+        for path in folder.glob(pattern.format(case_id="*")):
             inner = path.name[len(before) :] if "{case_id}" in file_pattern else path.parent.name
-            tail = after.partition("*")[0]
             inner = inner.partition(tail)[0] if tail else inner
             if expression.fullmatch(inner):
-                found.add(inner)
-        return sorted(found)
+                yield inner
 
     def _folder_below(self, data_root: Path) -> Path:
         for folder in (data_root / self.folder, data_root):
@@ -255,7 +263,7 @@ class DataManifest(Settings):
         if not folder.is_dir():
             return False
         if not self.cases:
-            return bool(self._case_ids_below(folder))
+            return bool(self._case_ids_below(folder, every_file=True))
         return any(path.parent.is_dir() for case_id in self.cases for path in self.case(folder, case_id).images)
 
 
