@@ -46,7 +46,8 @@ def large_files(folder: Path) -> tuple[LargeFile, ...]:
     found = tuple(_large_file(entry, folder) for entry in entries)
     for file in found:
         place = PurePosixPath(file.path)
-        if place.is_absolute() or ".." in place.parts:
+        is_elsewhere = not (folder / place).parent.resolve().is_relative_to(folder.resolve())  # through a link
+        if place.is_absolute() or ".." in place.parts or is_elsewhere:
             raise BundleError(f"{LARGE_FILES} of {folder.name} names {file.path}, which lies outside the bundle.")
     return found
 

@@ -7,7 +7,7 @@ opens a file, a process or an attribute with a leading underscore can be written
 
 import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 __all__ = ["forbidden_import", "forbidden_part", "is_import"]
@@ -65,10 +65,14 @@ METHODS: Final = frozenset(
 PLAIN: Final = (
     *(ast.Expression, ast.Constant, ast.Load, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.Subscript, ast.Slice),
     *(ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Compare, ast.IfExp, ast.boolop, ast.operator, ast.unaryop, ast.cmpop),
-    *(ast.Lambda, ast.arguments, ast.arg, ast.keyword, ast.Starred),
-    *(ast.ListComp, ast.GeneratorExp, ast.DictComp, ast.SetComp, ast.comprehension, ast.Store),
+    ast.Starred,
 )
-"""Syntax that is harmless by itself; names, attributes and calls are looked at one by one."""
+"""Syntax that is harmless by itself; names, attributes, calls and what binds names are looked at one by one."""
+
+COMPREHENSIONS: Final = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
+
+STAND_IN: Final = "_ref_"
+"""Takes the place of references while an expression is looked at."""
 
 
 def is_import(expression: str) -> bool:
@@ -88,8 +92,9 @@ def forbidden_import(expression: str) -> str | None:
         return expression.strip()
     if isinstance(statement, ast.ImportFrom):
         # What comes out of a module has no dotted name any more, so that only our own loader is let through.
-        names = {alias.asname or alias.name for alias in statement.names}
+        names = {alias.name for alias in statement.names}
         is_ours = all((statement.module, name) in OUR_ENTRIES for name in names)
+        is_ours = is_ours and all(alias.asname in (None, alias.name) for alias in statement.names)
         return None if is_ours else f"from {statement.module} import {', '.join(sorted(names))}"
     if not isinstance(statement, ast.Import):
         return expression.strip()
@@ -102,46 +107,87 @@ def forbidden_import(expression: str) -> str | None:
 
 
 def forbidden_part(expression: str) -> str | None:
-    """The first part of an expression that is not allowed, in its own words; None where all of it is."""
-    if "_ref_" in expression:  # our own stand-in for references
+    """The first part of an expression that is not allowed, in its own words; None where all of it is.
+
+    What is looked at is the text that MONAI evaluates: it writes ``::`` for every ``#``, and puts quotes around the
+    names of references, so that neither comments nor references inside quotes are what they seem.
+    """
+    if STAND_IN in expression:
         return expression
-    text = REFERENCE.sub("_ref_", expression).strip()
+    text = REFERENCE.sub(STAND_IN, expression.replace("#", "::")).strip()
     try:
         tree = ast.parse(text, mode="eval")
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return text
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and STAND_IN in str(node.value):
+            return ast.unparse(node)
     bound = {argument.arg for node in ast.walk(tree) if isinstance(node, ast.arguments) for argument in _all_of(node)}
     bound |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     hidden = bound & (MODULES | CALLS)
     if hidden:  # a variable called torch would make torch.device mean something else
         return sorted(hidden)[0]
-    return _first_forbidden(tree, bound | {"_ref_"})
+    return _first_forbidden(tree, frozenset({STAND_IN}))
 
 
-def _first_forbidden(node: ast.AST, bound: Iterable[str]) -> str | None:
-    known = frozenset(bound)
-    dotted = _dotted(node)
+def _first_forbidden(node: ast.AST, known: frozenset[str]) -> str | None:
+    """``known`` are the variables that exist at this place: a name bound elsewhere means Python's own function."""
     if isinstance(node, ast.Call):
-        name = _dotted(node.func)
-        if name is not None and name.partition(".")[0] not in known:
-            if name not in CALLS:
-                return f"{name}()"
-            inside: list[ast.AST] = [*node.args, *node.keywords]
-        else:
-            inside = [node.func, *node.args, *node.keywords]
-    elif dotted is not None and dotted.partition(".")[0] not in known:
-        return None if VALUES.fullmatch(dotted) else dotted
-    elif isinstance(node, ast.Attribute):
-        if node.attr not in METHODS:
-            return f".{node.attr}"
-        inside = [node.value]
-    elif isinstance(node, ast.Name):
-        inside = []
+        inside = _parts_of_call(node, known)
+    elif isinstance(node, ast.Attribute | ast.Name):
+        inside = _parts_of_name(node, known)
+    elif isinstance(node, ast.Lambda):
+        body = _first_forbidden(node.body, known | {argument.arg for argument in _all_of(node.args)})
+        inside = body or [default for default in (*node.args.defaults, *node.args.kw_defaults) if default is not None]
+    elif isinstance(node, COMPREHENSIONS):
+        return _forbidden_in_comprehension(node, known)
     elif isinstance(node, PLAIN):
         inside = list(ast.iter_child_nodes(node))
     else:
-        return ast.unparse(node)
+        inside = ast.unparse(node)
+    if isinstance(inside, str):
+        return inside
     return next((found for part in inside if (found := _first_forbidden(part, known)) is not None), None)
+
+
+def _parts_of_call(node: ast.Call, known: frozenset[str]) -> str | Sequence[ast.AST]:
+    """What is left to look at in a call of a listed function or method; of any other call, its words."""
+    arguments: list[ast.AST] = [*node.args, *(keyword.value for keyword in node.keywords)]
+    name = _dotted(node.func)
+    if name is not None and name.partition(".")[0] not in known:
+        return arguments if name in CALLS else f"{name}()"
+    if not isinstance(node.func, ast.Attribute):  # a variable or an entry that is called could be anything
+        return f"{ast.unparse(node.func)}()"
+    return [node.func, *arguments]
+
+
+def _parts_of_name(node: ast.Attribute | ast.Name, known: frozenset[str]) -> str | Sequence[ast.AST]:
+    dotted = _dotted(node)
+    if dotted is not None and dotted.partition(".")[0] not in known:
+        return [] if VALUES.fullmatch(dotted) else dotted
+    if isinstance(node, ast.Name):
+        return []
+    return [node.value] if node.attr in METHODS and isinstance(node.ctx, ast.Load) else f".{node.attr}"
+
+
+def _forbidden_in_comprehension(
+    node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp, known: frozenset[str]
+) -> str | None:
+    """Its variables exist from their ``for`` on, and nowhere outside."""
+    for part in node.generators:
+        found = _first_forbidden(part.iter, known)
+        if found is not None:
+            return found
+        for target in ast.walk(part.target):
+            if isinstance(target, ast.Name):
+                known |= {target.id}
+            elif not isinstance(target, ast.Tuple | ast.List | ast.Starred | ast.Store):
+                return ast.unparse(part.target)
+        found = next((found for test in part.ifs if (found := _first_forbidden(test, known)) is not None), None)
+        if found is not None:
+            return found
+    results = (node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,)
+    return next((found for part in results if (found := _first_forbidden(part, known)) is not None), None)
 
 
 def _dotted(node: ast.AST) -> str | None:

@@ -17,7 +17,6 @@ import torch
 from monai.bundle import ConfigParser
 from monai.bundle.utils import merge_kv
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from medseg.bundle.foreign import adapted, gives_regions, region_labels, without_own_steps
@@ -230,11 +229,12 @@ def load_weights(network: nn.Module, path: str | Path, *, left_out: Collection[s
     if not path.is_file():
         raise BundleError(f"no trained weights at {path.name}: train the bundle, or download its weights.")
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else open_weights(path)
+        state = open_weights(path)
     except (SafetensorError, OSError) as error:
         raise BundleError(f"{path.name} cannot be read as safetensors ({error}): fetch the weights again.") from error
     own = {key: value for key, value in network.state_dict().items() if value.is_floating_point()}
     state = {key: value for key, value in state.items() if value.is_floating_point()}
+    state = _without_shared_prefix(state, own)
     _add_second_names(state, own)
     missing = sorted(set(own) - set(state) - set(left_out))
     unexpected = sorted(set(state) - set(own))
@@ -250,6 +250,16 @@ def load_weights(network: nn.Module, path: str | Path, *, left_out: Collection[s
         )
     network.load_state_dict({key: value.to(own[key].dtype) for key, value in state.items()}, strict=False)
     return network
+
+
+def _without_shared_prefix(state: dict[str, torch.Tensor], own: Collection[str]) -> dict[str, torch.Tensor]:
+    """The state under the network's names, where a program put one more name before all of them."""
+    if any(key in own for key in state):
+        return state
+    prefixes = {key.removesuffix(name) for key in list(state)[:1] for name in own if key.endswith(f".{name}")}
+    fitting = (prefix for prefix in prefixes if all(key.startswith(prefix) for key in state))
+    prefix = next((one for one in fitting if all(key.removeprefix(one) in own for key in state)), "")
+    return {key.removeprefix(prefix): value for key, value in state.items()}
 
 
 def _add_second_names(state: dict[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> None:

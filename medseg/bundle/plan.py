@@ -99,7 +99,7 @@ def plan_bundle(
         max(_least(step), step * -(-int(extent * WINDOW_MARGIN / one) // step))
         for extent, one, step in zip(extents, spacings, divisor, strict=True)
     ]
-    is_mr = manifest.channels[0].modality != "CT"
+    is_mr = any(channel.modality != "CT" for channel in manifest.channels)  # anything beside a CT has no unit
     plan = Plan(
         name=name,
         network=network,

@@ -25,10 +25,21 @@ from medseg.errors import BundleError
 __all__ = ["TrustError", "bundle_digest", "check_digest", "check_imports", "check_part", "class_of"]
 
 KINDS: Final = (nn.Module, Transform, Inferer, optim.Optimizer, optim.lr_scheduler.LRScheduler)
-PACKAGES: Final = ("medseg.", "monai.", "torch.")
-REFUSED_CLASSES: Final = frozenset({"SaveImage", "SaveImaged", "LoadImage", "LoadImaged"})
-"""Classes that read or write any file; the engine does both itself."""
-CODE_SUFFIXES: Final = (".py", ".json", ".yaml", ".yml")
+PACKAGES: Final = ("medseg.", "monai.", "torch.nn.", "torch.optim.")
+REFUSED_CLASSES: Final = frozenset(
+    {
+        *("SaveImage", "SaveImaged", "LoadImage", "LoadImaged", "WriteFileMapping", "WriteFileMappingd"),
+        *("SaveClassificationd", "SaveClassificationD", "SaveClassificationDict"),
+        *("PerceptualLoss", "CellSamWrapper", "RemoteModule"),
+    }
+)
+"""Classes that read or write any file, of which the engine does what is needed, or fetch and run others' code."""
+PRETRAINED: Final = "pretrained"
+"""Part of the names of arguments by which networks fetch weights from the internet, or read any file."""
+CODE_SUFFIXES: Final = (".py", ".pyc", ".pyd", ".so", ".json", ".yaml", ".yml")
+RELATIVE: Final = re.compile(r"[@%](?:#|::)")
+"""A reference that counts from where it stands."""
+PLAIN_PLACE: Final = re.compile(r"[\w:]*")
 CONFIG_FILE: Final = re.compile(r"\.(json|yaml|yml)\b", re.IGNORECASE)
 
 
@@ -39,11 +50,21 @@ class TrustError(BundleError):
 def bundle_digest(folder: Path) -> str:
     """SHA-256 over everything in a bundle that can run: names and contents of its code and configuration files."""
     total = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix.lower() in CODE_SUFFIXES:
+    for path in sorted(_files_below(folder)):
+        if path.suffix.lower() in CODE_SUFFIXES:
             content = hashlib.sha256(path.read_bytes()).hexdigest()
             total.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
     return total.hexdigest()
+
+
+def _files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Every file of a folder, those behind links to other folders too: Python imports them from there as well."""
+    above |= {folder.resolve()}
+    for path in folder.iterdir():
+        if path.is_file():
+            yield path
+        elif path.is_dir() and path.resolve() not in above:
+            yield from _files_below(path, above)
 
 
 def check_digest(folder: Path, digest: str) -> None:
@@ -66,7 +87,13 @@ def check_imports(config: Mapping[str, Any], folder: Path) -> None:
     Raises:
         TrustError: one names a module that is not known to be harmless, or a value is taken from another file.
     """
+    for key in config:
+        if set(key) & {"#", "@"} or "::" in key:  # to MONAI a way through the configuration, and not a name
+            raise _refusal(folder, key, f"hides the entry {key!r} from references")
     for place, text in _texts(config, ""):
+        if text.startswith("$") and RELATIVE.search(text) and not PLAIN_PLACE.fullmatch(place):
+            # MONAI writes the names of the entries around it into the expression
+            raise _refusal(folder, place, "puts its own keys into an expression")
         if text.startswith("$") and is_import(text[1:]):
             module = forbidden_import(text[1:])
             if module is not None:
@@ -126,9 +153,18 @@ def _forbidden_target(entry: Mapping[str, Any]) -> str | None:
     if address is not None:
         return f"fetches {address}"
     found = class_of(target)
-    if found is None or not issubclass(found, KINDS) or found.__name__ in REFUSED_CLASSES:
+    if found is None or not issubclass(found, KINDS) or REFUSED_CLASSES & {target.rpartition(".")[2], found.__name__}:
         return f"builds {target}"
-    return None
+    fetched = _fetched(entry, found)
+    return f"fetches weights for {target} ({fetched})" if fetched else None
+
+
+def _fetched(entry: Mapping[str, Any], built: type) -> str | None:
+    """The argument by which a class would fetch weights, given or by default; None where there is none."""
+    defaults = {name: parameter.default for name, parameter in inspect.signature(built).parameters.items()}
+    values = {name: entry.get(name, default) for name, default in {**dict.fromkeys(entry), **defaults}.items()}
+    asked = (name for name, value in values.items() if PRETRAINED in name and not (value is None or value is False))
+    return next((name for name in asked if values[name] is not inspect.Parameter.empty), None)
 
 
 def class_of(target: str) -> type | None:
@@ -161,7 +197,8 @@ def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
 
 
 def _refusal(folder: Path, place: str, reason: str) -> TrustError:
+    what = " ".join(f"{reason} (at {place})".split())
     return TrustError(
-        f"bundle {folder.name} {reason} (at {place}), which medseg does not let an unknown bundle do. "
+        f"bundle {folder.name} {what}, which medseg does not let an unknown bundle do. "
         f"Read its configuration; to trust it as it is now, add --trust {bundle_digest(folder)}"
     )

@@ -51,9 +51,10 @@ def info(ctx: typer.Context, data: Manifest) -> None:
 
     from medseg.data import load_manifest
 
-    facts = _facts(load_manifest(data))
+    manifest = load_manifest(data)
+    facts = _facts(manifest)
     if options.json:
-        print_json(facts)
+        print_json(facts | {"cases": manifest.splits.model_dump() if manifest.splits else None})
         return
     table = Table(show_header=False)
     for key, value in facts.items():
@@ -119,6 +120,11 @@ def _facts(manifest: DataManifest) -> dict[str, Any]:
         "channels": [f"{channel.name} ({channel.modality})" for channel in manifest.channels],
         "label_schema": manifest.label_schema,
         "labels": [f"{label.index} {label.name}" for label in manifest.label_table],
+        "concepts": [
+            f"{label.index} {label.concept.scheme} {label.concept.value} {label.concept.meaning}"
+            for label in manifest.label_table
+            if label.concept is not None
+        ],
         "regions": [region.name for region in manifest.schema_of_labels.regions],
         "splits": {name: len(case_ids) for name, case_ids in splits.items()} or "drawn by the hash of the patient",
         "citation": manifest.citation,

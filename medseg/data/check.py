@@ -9,18 +9,20 @@ import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
+from medseg.data.between_cases import BetweenCases
 from medseg.data.fetch import has_digest
 from medseg.data.label_schema import LabelSchema
 from medseg.data.manifest import DataCase, DataManifest
+from medseg.data.mirroring import doubts_of_mirrored_channels, doubts_of_mirrored_labels
 from medseg.data.plausibility import doubts_of_brain_tumour, doubts_of_channels, doubts_of_sides
 from medseg.errors import DataError, MedsegError
 from medseg.geometry import Geometry, geometry_of
-from medseg.io import CaseFiles, read_case, read_labels, read_volume
+from medseg.io import CaseFiles, file_doubts, read_case, read_labels, read_volume
 from medseg.labels import LabelTable
 
 __all__ = ["DataCheck", "Finding", "check_data"]
 
-Kind = Literal["file", "image", "grid", "labels", "channels", "sides"]
+Kind = Literal["file", "image", "grid", "labels", "channels", "sides", "case"]
 
 
 @dataclass(frozen=True)
@@ -52,29 +54,36 @@ def check_data(
     Raises:
         DataError: the folder is not there, or holds no case at all.
     """
-    cases = manifest.locate_all(data_root)
+    places = manifest.places(data_root)
     schema = manifest.schema_of_labels
+    between = BetweenCases()
     absent, findings = [], []
-    for number, case in enumerate(cases, start=1):
-        if not any(path.is_file() for path in (*case.images, case.label)):
-            absent.append(case.case_id)
+    for number, (folder, case_id) in enumerate(places, start=1):
+        try:
+            case = manifest.case(folder, case_id)
+        except DataError as error:
+            findings.append(Finding(case_id, "file", str(error), "keep the one that was published"))
         else:
-            findings += _check_case(case, manifest, schema)
-        on_case(number, len(cases))
-    if len(absent) == len(cases):
+            if any(path.is_file() for path in (*case.images, case.label)):
+                findings += _check_case(case, manifest, schema, between)
+            else:
+                absent.append(case_id)
+        on_case(number, len(places))
+    if len(absent) == len(places):
         raise DataError(
             f"{data_root} holds no case of {manifest.name}: expected the layout {manifest.image} and {manifest.label}."
         )
-    return DataCheck(len(cases) - len(absent), tuple(absent), tuple(findings))
+    findings += [Finding(case_id, "case", doubt, fix) for case_id, doubt, fix in between.doubts()]
+    return DataCheck(len(places) - len(absent), tuple(absent), tuple(findings))
 
 
-def _check_case(case: DataCase, manifest: DataManifest, schema: LabelSchema) -> list[Finding]:
+def _check_case(case: DataCase, manifest: DataManifest, schema: LabelSchema, between: BetweenCases) -> list[Finding]:
     missing = [path.name for path in (*case.images, case.label) if not path.is_file()]
     if missing:
         found = f"missing: {', '.join(missing)}"
         return [Finding(case.case_id, "file", found, "fetch the case again, or leave it out")]
     images = _Images({}, {}, [])
-    findings = _check_digests(case, manifest)
+    findings = _check_digests(case, manifest) + _check_files(case)
     try:
         images = _read_images(case, [channel.name for channel in manifest.channels])
     except MedsegError as error:
@@ -88,6 +97,7 @@ def _check_case(case: DataCase, manifest: DataManifest, schema: LabelSchema) -> 
     geometry, values = geometry_of(labels), labels.numpy()[0]
     findings += _check_labels(case, values, schema)
     findings += _check_label_grid(case, images.grids, geometry)
+    between.add(case.case_id, next(iter(images.volumes.values()), None), values, geometry)
     return findings + _doubts(case, images, labels, manifest.label_table)
 
 
@@ -129,6 +139,23 @@ def _check_labels(case: DataCase, values: NDArray[Any], schema: LabelSchema) -> 
         findings.append(Finding(case.case_id, "labels", str(error), fix))
     if not values.any():
         findings.append(Finding(case.case_id, "labels", "no voxel has a label", "leave the case out, or label it"))
+    if values.all():
+        found = "every voxel has a label, and none is background"
+        findings.append(Finding(case.case_id, "labels", found, "leave the case out, or label it anew"))
+    return findings
+
+
+def _check_files(case: DataCase) -> list[Finding]:
+    """Files that contradict themselves, or are damaged where nobody looks."""
+    findings = []
+    for path in (*case.images, case.label):
+        try:
+            doubts = file_doubts(path)
+        except MedsegError as error:
+            findings.append(Finding(case.case_id, "file", str(error), "fetch it again"))
+            continue
+        fix = "correct the header, by sform and qform that agree with the voxel sizes"
+        findings += [Finding(case.case_id, "grid", doubt.rstrip("."), fix) for doubt in doubts]
     return findings
 
 
@@ -147,6 +174,9 @@ def _doubts(case: DataCase, images: _Images, labels: MetaTensor, table: LabelTab
     findings = [Finding(case.case_id, "sides", doubt, fix) for doubt in doubts_of_sides(values, geometry, table)]
     if any(volume.shape != values.shape for volume in images.volumes.values()):
         return findings  # on different grids nothing can be compared, and that was told
+    mirrored = doubts_of_mirrored_channels(images.volumes, geometry)
+    mirrored = mirrored or ([] if findings else doubts_of_mirrored_labels(images.volumes, values, geometry))
+    findings += [Finding(case.case_id, "sides", doubt, fix) for doubt in mirrored]
     doubts = doubts_of_channels(images.volumes) or doubts_of_brain_tumour(images.volumes, values, table)
     fix = "look at the channels in a viewer, and rename the files or correct the manifest"
     return findings + [Finding(case.case_id, "channels", doubt, fix) for doubt in doubts]

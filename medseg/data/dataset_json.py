@@ -1,14 +1,17 @@
 """``dataset.json`` of others: the Medical Segmentation Decathlon's and nnU-Net's, as the values of a manifest.
 
-The two look alike and are not: the Decathlon lists its files and writes labels as ``{"1": "name"}``; nnU-Net
-finds files by their names and writes ``{"name": 1}``, or ``{"name": [1, 2]}`` for regions.
+They look alike and are not: the Decathlon lists its files and writes labels as ``{"1": "name"}``; the first nnU-Net
+lists them too, and keeps each channel in a file of its own; the second finds files by their names and writes
+``{"name": 1}``, or ``{"name": [1, 2]}`` for regions.
 """
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from medseg.data.splits import SplitRule
+from medseg.data.splits import SplitRule, with_training
 from medseg.errors import DataError
 
 __all__ = ["is_dataset_json", "manifest_values"]
@@ -20,6 +23,15 @@ COLORS = (
 """Colours for labels that have none: Okabe and Ito's, then more."""
 
 NNUNET_CHANNEL = "_{number:04d}"
+
+WORD = re.compile(r"[A-Z]?[a-z]+\d*|[A-Z]+(?![a-z])\d*")
+"""A word in a name, however it is written: ``left_kidney``, ``LeftKidney``."""
+
+SIDES = {"left": {"left", "lt", "l"}, "right": {"right", "rt", "r"}}
+"""Words that state a side."""
+
+Case = tuple[str, str, list[str], str]
+"""Split, case id, images and label."""
 
 
 def is_dataset_json(values: object) -> bool:
@@ -38,8 +50,9 @@ def manifest_values(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     is_nnunet = "channel_names" in values
     kind = "nnU-Net" if is_nnunet else "Medical Segmentation Decathlon"
     names = _numbered(values["channel_names"] if is_nnunet else values["modality"], "channels")
-    cases = _nnunet_cases(values, folder, len(names)) if is_nnunet else _msd_cases(values)
+    cases = _nnunet_cases(values, folder, len(names)) if is_nnunet else _msd_cases(values, folder, len(names))
     title = str(values.get("name") or folder.name)
+    labels, regions = _labels(values)
     manifest = {
         "name": title,
         "title": title,
@@ -47,7 +60,8 @@ def manifest_values(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "licence": str(values.get("licence") or values.get("license") or "not stated"),
         "citation": str(values.get("reference") or values.get("description") or "not stated"),
         "channels": [{"name": name, "modality": _modality(name)} for name in names],
-        "labels": _labels(values["labels"]),
+        "labels": labels,
+        "regions": regions,
         "image": "imagesTr/{case_id}*",
         "label": "labelsTr/{case_id}*",
         "cases": {case_id: {"images": images, "label": label} for _, case_id, images, label in cases},
@@ -70,10 +84,10 @@ def _drawn(splits: Mapping[str, list[str]]) -> dict[str, list[str]]:
     drawn = {name: list(case_ids) for name, case_ids in splits.items()} | {"train": []}
     for case_id in splits["train"]:
         drawn[rule.split_of(case_id)].append(case_id)
-    return drawn
+    return with_training(drawn)
 
 
-def _msd_cases(values: Mapping[str, Any]) -> list[tuple[str, str, list[str], str]]:
+def _msd_cases(values: Mapping[str, Any], folder: Path, channels: int) -> list[Case]:
     cases = []
     for key, split in (("training", "train"), ("validation", "validation"), ("test", "test")):
         for entry in values.get(key) or []:
@@ -82,18 +96,57 @@ def _msd_cases(values: Mapping[str, Any]) -> list[tuple[str, str, list[str], str
             if "image" not in entry:
                 raise DataError(f"dataset.json: an entry of {key} has no image: image and label were expected.")
             images = entry["image"] if isinstance(entry["image"], list) else [entry["image"]]
-            case_id = _stem(str(entry["label"]))
-            cases.append((split, case_id, [str(image) for image in images], str(entry["label"])))
+            label = str(entry["label"])
+            cases.append((split, _stem(label), _on_disk([str(image) for image in images], folder, channels), label))
     if not cases:
         raise DataError("dataset.json names no case with a label: entries with image and label were expected.")
-    return cases
+    return _told_apart(cases)
 
 
-def _nnunet_cases(values: Mapping[str, Any], folder: Path, channels: int) -> list[tuple[str, str, list[str], str]]:
+def _on_disk(images: list[str], folder: Path, channels: int) -> list[str]:
+    """The files of a case: the first nnU-Net lists ``case.nii.gz`` and keeps ``case_0000.nii.gz`` and so on."""
+    if len(images) > 1 or (folder / images[0]).exists():
+        return images
+    place, _, name = images[0].rpartition("/")
+    stem, ending = _stem(name), name.removeprefix(_stem(name))
+    numbered = [str(PurePosixPath(place) / f"{stem}_{number:04d}{ending}") for number in range(channels)]
+    return numbered if (folder / numbered[0]).exists() else images
+
+
+def _told_apart(cases: list[Case]) -> list[Case]:
+    """The cases under the names of their label files, or of their whole paths where those are not enough.
+
+    Raises:
+        DataError: a file of labels stands in the list twice.
+    """
+    paths = Counter(label for *_, label in cases)
+    twice = next((path for path, count in paths.items() if count > 1), None)
+    if twice is not None:
+        raise DataError(f"dataset.json lists {twice} twice: each case once was expected. Remove one of the entries.")
+    if len({case_id for _, case_id, _, _ in cases}) == len(cases):
+        return cases
+    return [(split, _whole_name(label), images, label) for split, _, images, label in cases]
+
+
+def _whole_name(label: str) -> str:
+    return "_".join(
+        part for part in PurePosixPath(label.replace("\\", "/")).with_name(_stem(label)).parts if part != "."
+    )
+
+
+def _nnunet_cases(values: Mapping[str, Any], folder: Path, channels: int) -> list[Case]:
+    listed = values.get("dataset")
+    if isinstance(listed, Mapping) and listed:
+        try:
+            return [
+                ("train", str(name), list(map(str, one["images"])), str(one["label"])) for name, one in listed.items()
+            ]
+        except (KeyError, TypeError) as error:
+            raise DataError("dataset.json: an entry of dataset lacks images or label: both were expected.") from error
     ending = str(values.get("file_ending", ".nii.gz"))
     cases = []
     for split, images_folder, labels_folder in (("train", "imagesTr", "labelsTr"), ("test", "imagesTs", "labelsTs")):
-        for label in sorted((folder / labels_folder).glob(f"*{ending}")):
+        for label in sorted((folder / labels_folder).glob(f"[!.]*{ending}")):
             case_id = label.name.removesuffix(ending)
             images = [
                 f"{images_folder}/{case_id}{NNUNET_CHANNEL.format(number=number)}{ending}" for number in range(channels)
@@ -104,31 +157,74 @@ def _nnunet_cases(values: Mapping[str, Any], folder: Path, channels: int) -> lis
     return cases
 
 
-def _labels(labels: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Label entries of either kind, without background and without nnU-Net's ``ignore``."""
+def _labels(values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Label entries of either kind, without background and without nnU-Net's ``ignore``; and regions."""
     pairs: list[tuple[int, str]] = []
-    for key, value in labels.items():
+    unions: list[tuple[str, list[int]]] = []
+    for key, value in values["labels"].items():
         if str(key).isdigit():
             pairs.append((int(key), str(value)))
         elif isinstance(value, int):
             pairs.append((value, str(key)))
-        elif isinstance(value, Sequence):
-            raise DataError(
-                f"dataset.json: {key!r} is a region of several values {list(value)}: name each value as a label, "
-                "or write a manifest with a label schema that has regions."
-            )
+        elif isinstance(value, Sequence) and value and all(isinstance(one, int) for one in value):
+            unions.append((str(key), [int(one) for one in value]))
         else:
             raise DataError(f"dataset.json: label {key!r} is {value!r}: a number was expected.")
-    kept = sorted((index, name) for index, name in pairs if index and name != "ignore")
-    return [
+    kept = [(index, name) for index, name in pairs if index and name != "ignore"]
+    regions: list[dict[str, Any]] = []
+    if unions:
+        ordered = [(name, [index]) for index, name in kept]
+        place = list(map(str, values["labels"]))
+        ordered = sorted([*ordered, *unions], key=lambda region: place.index(region[0]))
+        kept, regions = _regions(ordered, values.get("regions_class_order"))
+    entries = [
         {"index": index, "name": name, "color": COLORS[place % len(COLORS)], **_side(name)}
-        for place, (index, name) in enumerate(kept)
+        for place, (index, name) in enumerate(sorted(kept))
     ]
+    return entries, regions
+
+
+def _regions(
+    unions: Sequence[tuple[str, list[int]]], order: object
+) -> tuple[list[tuple[int, str]], list[dict[str, Any]]]:
+    """The labels that nnU-Net's regions are made of, and the regions in the order in which they paint.
+
+    A value belongs to the region that paints it; what other regions paint inside that one is no part of the label.
+
+    Raises:
+        DataError: ``regions_class_order`` does not say what each region paints, or a value is painted by none.
+    """
+    if not isinstance(order, Sequence) or len(order) != len(unions):
+        raise DataError(
+            f"dataset.json: {len(unions)} regions need regions_class_order, the value that each of them paints: "
+            f"found {order!r}."
+        )
+    painted = [int(value) for value in order]
+    values = sorted({value for _, members in unions for value in members})
+    if sorted(painted) != values or any(
+        paint not in members for paint, (_, members) in zip(painted, unions, strict=True)
+    ):
+        raise DataError(
+            f"dataset.json: regions_class_order {painted} must hold each value of the regions, {values}, once, and in "
+            "the place of a region that it belongs to."
+        )
+    names = {}
+    for paint, (name, members) in zip(painted, unions, strict=True):
+        inside = [
+            other for value, (other, _) in zip(painted, unions, strict=True) if value in members and value != paint
+        ]
+        names[paint] = f"{name} without {' and '.join(inside)}" if inside else name
+    regions = [
+        {"name": name, "labels": [names[value] for value in members], "paints": names[paint]}
+        for paint, (name, members) in zip(painted, unions, strict=True)
+    ]
+    return list(names.items()), regions
 
 
 def _side(name: str) -> dict[str, str]:
-    """The side that a label's own name states."""
-    sides = [side for side in ("left", "right") if name.lower().startswith(side) or name.lower().endswith(side)]
+    """The side that a label's own name states: ``left kidney``, ``LeftKidney``, ``kidney_l``, ``Kidney (Lt)``."""
+    words = {word.lower() for word in WORD.findall(name)}
+    sides = [side for side, signs in SIDES.items() if words & signs]
     return {"laterality": sides[0]} if len(sides) == 1 else {}
 
 

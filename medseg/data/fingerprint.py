@@ -106,7 +106,7 @@ def _case_facts(case: DataCase, manifest: DataManifest) -> _CaseFacts:
     image = scan.image.numpy()
     axes = _patient_axes(scan.image)
     spacing = np.array(scan.geometry.spacing_mm)[axes]
-    is_ct = manifest.channels[0].modality == "CT"
+    is_ct = all(channel.modality == "CT" for channel in manifest.channels)
     inside = image[0] > AIR_HU if is_ct else (image != 0).any(axis=0)
     in_labels = image[:, values > 0] if values.any() else image.reshape(len(image), -1)
     step = max(1, in_labels.shape[1] // SAMPLES)

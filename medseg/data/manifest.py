@@ -6,7 +6,7 @@ paths. The manifest never holds a path of anybody's machine: only patterns below
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from medseg.data.dataset_json import is_dataset_json, manifest_values
-from medseg.data.label_schema import LabelSchema, load_schema
-from medseg.data.splits import Split, SplitRule, Splits
+from medseg.data.label_schema import LabelSchema, Region, load_schema
+from medseg.data.splits import Split, SplitRule, Splits, with_training
 from medseg.errors import DataError
 from medseg.io import ChannelFile
 from medseg.labels import Label, LabelTable
@@ -95,6 +95,7 @@ class DataManifest(Settings):
     channels: tuple[Channel, ...] = Field(min_length=1)
     label_schema: str | None = None
     labels: tuple[Label, ...] = Field(min_length=1)
+    regions: tuple[Region, ...] = ()
     image: str
     label: str
     case_id: str | None = None
@@ -157,7 +158,7 @@ class DataManifest(Settings):
         """The schema that the manifest names, or one made of its own labels."""
         if self.label_schema is not None:
             return load_schema(self.label_schema)
-        return LabelSchema(name=self.name, title=self.title, source=self.name, labels=self.labels)
+        return LabelSchema(name=self.name, title=self.title, source=self.name, labels=self.labels, regions=self.regions)
 
     def on_disk(self, data_root: Path) -> "DataManifest":
         """The manifest with cases and splits listed: as they stand in it, or else as found below ``data_root``.
@@ -169,12 +170,10 @@ class DataManifest(Settings):
             return self
         cases = dict(self.cases) or dict.fromkeys(self._case_ids_below(self._folder_below(data_root)), CaseRecord())
         rule = self.split_rule or SplitRule()
-        drawn: dict[Split, list[str]] = {"train": [], "validation": [], "test": []}
+        drawn: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
         for case_id in sorted(cases):
             drawn[rule.split_of(case_id)].append(case_id)
-        if not drawn["train"]:
-            raise DataError(f"{self.name}: no case of {len(cases)} is left to train on: more cases were expected.")
-        splits = Splits(**{name: tuple(case_ids) for name, case_ids in drawn.items()})
+        splits = Splits(**{name: tuple(case_ids) for name, case_ids in with_training(drawn).items()})
         return self.model_copy(update={"cases": cases, "splits": splits})
 
     def locate(self, data_root: Path, *, split: Split, labelled: bool = True) -> list[DataCase]:
@@ -199,9 +198,13 @@ class DataManifest(Settings):
 
     def locate_all(self, data_root: Path) -> list[DataCase]:
         """Every case that is listed or found below ``data_root``; files may be missing."""
+        return [self.case(*place) for place in self.places(data_root)]
+
+    def places(self, data_root: Path) -> list[tuple[Path, str]]:
+        """What ``case`` takes for each case that is listed, or of which a file is found below ``data_root``."""
         folder = self._folder_below(data_root)
-        case_ids = self.cases or self._case_ids_below(folder)
-        return [self.case(folder, case_id) for case_id in sorted(case_ids)]
+        case_ids = set(self.cases) or self._case_ids_below(folder, every_file=True)
+        return [(folder, case_id) for case_id in sorted(case_ids)]
 
     def case(self, folder: Path, case_id: str) -> DataCase:
         """The files of one case below the data set's folder; a pattern that fits nothing stays as it is."""
@@ -227,19 +230,23 @@ class DataManifest(Settings):
             )
         return found[0] if found else folder / name
 
-    def _case_ids_below(self, folder: Path) -> list[str]:
-        """The cases whose label map lies below the folder, by the manifest's expression for their names."""
+    def _case_ids_below(self, folder: Path, *, every_file: bool = False) -> set[str]:
+        """The cases whose label map, or any file, is below the folder, by the manifest's expression for names."""
+        patterns = [self.label]
+        if every_file:
+            patterns += [self.image.replace("{channel}", channel.word) for channel in self.channels]
+        return {found for pattern in patterns for found in self._case_ids_of(pattern, folder)}
+
+    def _case_ids_of(self, pattern: str, folder: Path) -> Iterator[str]:
         expression = re.compile(self.case_id or ".*")
-        file_pattern = PurePosixPath(self.label).name
+        file_pattern = PurePosixPath(pattern).name
         before, _, after = file_pattern.partition("{case_id}")
-        found = set()
-        for path in folder.glob(self.label.format(case_id="*")):
+        tail = after.partition("*")[0]
+        for path in folder.glob(pattern.format(case_id="*")):
             inner = path.name[len(before) :] if "{case_id}" in file_pattern else path.parent.name
-            tail = after.partition("*")[0]
             inner = inner.partition(tail)[0] if tail else inner
             if expression.fullmatch(inner):
-                found.add(inner)
-        return sorted(found)
+                yield inner
 
     def _folder_below(self, data_root: Path) -> Path:
         for folder in (data_root / self.folder, data_root):
@@ -256,7 +263,7 @@ class DataManifest(Settings):
         if not folder.is_dir():
             return False
         if not self.cases:
-            return bool(self._case_ids_below(folder))
+            return bool(self._case_ids_below(folder, every_file=True))
         return any(path.parent.is_dir() for case_id in self.cases for path in self.case(folder, case_id).images)
 
 

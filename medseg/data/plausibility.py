@@ -46,7 +46,7 @@ def doubts_of_channels(channels: Mapping[str, Volume]) -> list[str]:
 
 def doubts_of_sides(labels: Labels, geometry: Geometry, table: LabelTable) -> list[str]:
     """Paired structures whose centre lies on the other side of their partner's, in the patient's axes."""
-    doubts = []
+    doubts = _doubts_of_front_and_back(labels, geometry, table)
     for left, right in _pairs(table):
         centres = [_centre_mm(labels == label.index, geometry) for label in (left, right)]
         if centres[0] is None or centres[1] is None:
@@ -73,7 +73,8 @@ def doubts_of_brain_tumour(channels: Mapping[str, Volume], labels: Labels, table
     z = {name: _z_score(volume, brain) for name, volume in channels.items()}
     masks = {name: brain & (labels == value) for name, value in values.items()}
     masks = {name: mask for name, mask in masks.items() if mask.sum() >= FEW_VOXELS}
-    doubts = _fluid(z, brain & (labels == 0))
+    healthy = brain & (labels == 0)
+    doubts = _fluid(z, healthy) if healthy.sum() >= FEW_VOXELS else []
     if "edema" in masks:
         doubts += _oedema(z, masks["edema"])
     return doubts or _enhancement(z, masks) or _layers(labels, masks)
@@ -122,6 +123,18 @@ def _layers(labels: Labels, masks: Mapping[str, NDArray[np.bool_]]) -> list[str]
     if outermost in ("edema", "enhancing_tumor") or contact[outermost] < FAR_MORE * contact.get("edema", 0):
         return []
     return [f"{outermost} lies around edema, not inside it: the labels look like those of another edition"]
+
+
+def _doubts_of_front_and_back(labels: Labels, geometry: Geometry, table: LabelTable) -> list[str]:
+    """Parts whose names say that one lies in front of the other; the second axis runs from back to front."""
+    backs = {label.name.lower().replace("posterior", ""): label for label in table if "posterior" in label.name.lower()}
+    doubts = []
+    for front in table:
+        back = backs.get(front.name.lower().replace("anterior", "")) if "anterior" in front.name.lower() else None
+        centres = [_centre_mm(labels == label.index, geometry) for label in (front, back) if label is not None]
+        if len(centres) == 2 and centres[0] is not None and centres[1] is not None and centres[0][1] < centres[1][1]:
+            doubts.append(f"{front.name} lies behind the posterior one: image and labels are mirrored, or swapped")
+    return doubts
 
 
 def _z_score(volume: Volume, brain: NDArray[np.bool_]) -> Volume:

@@ -2,13 +2,14 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from medseg.settings import Settings
 
-__all__ = ["Split", "SplitRule", "Splits"]
+__all__ = ["Split", "SplitRule", "Splits", "with_training"]
 
 Split = Literal["train", "validation", "test"]
 
@@ -40,3 +41,12 @@ class SplitRule(Settings):
         if place < self.test:
             return "test"
         return "validation" if place < self.test + self.validation else "train"
+
+
+def with_training(drawn: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Splits of a few cases, of which the hash may have left none to train on: then others are taken for it."""
+    splits = {name: list(case_ids) for name, case_ids in drawn.items()}
+    for other in ("validation", "test"):
+        if not splits["train"]:
+            splits["train"], splits[other] = splits[other], []
+    return splits

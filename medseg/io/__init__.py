@@ -1,6 +1,7 @@
 """Scans in, labels out: the only room that knows file formats."""
 
 from medseg.io.case import CaseFiles, ChannelFile, ChannelSpec, FailedCase
+from medseg.io.loading import file_doubts
 from medseg.io.probabilities import PROBABILITY_SUFFIX, probability_file
 from medseg.io.read import Scan, read_case, read_labels, read_volume
 from medseg.io.resolve import resolve_cases, unread_files
@@ -14,6 +15,7 @@ __all__ = [
     "ChannelSpec",
     "FailedCase",
     "Scan",
+    "file_doubts",
     "probability_file",
     "read_case",
     "read_labels",

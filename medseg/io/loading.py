@@ -5,11 +5,11 @@ from pathlib import Path
 from medseg.io.dicom.series import load_series, series_files
 from medseg.io.formats import ITK_SUFFIXES, NIFTI_SUFFIXES, image_suffix
 from medseg.io.itk_image import itk_channels, load_itk, load_with_itk_extra
-from medseg.io.nifti import load_nifti, nifti_channels
+from medseg.io.nifti import load_nifti, nifti_channels, nifti_doubts
 from medseg.io.stored import StoredImage
 from medseg.io.text_header import voxel_files
 
-__all__ = ["count_channels", "load_stored", "stored_files"]
+__all__ = ["count_channels", "file_doubts", "load_stored", "stored_files"]
 
 
 def load_stored(path: Path) -> StoredImage:
@@ -38,6 +38,15 @@ def count_channels(path: Path) -> int:
     if path.is_dir() or suffix is None:
         return 1
     return nifti_channels(path) if suffix in NIFTI_SUFFIXES else itk_channels(path)
+
+
+def file_doubts(path: Path) -> tuple[str, ...]:
+    """What the file at ``path`` contradicts itself in, or leaves open; nothing of other kinds than NIfTI.
+
+    Raises:
+        ImageError: it is damaged, be it behind its last voxel.
+    """
+    return nifti_doubts(path) if image_suffix(path) in NIFTI_SUFFIXES and path.is_file() else ()
 
 
 def stored_files(path: Path) -> tuple[Path, ...]:

@@ -5,6 +5,7 @@ the qform if its code is above 0, else the voxel sizes alone. A disagreement bet
 header, are reported as warnings.
 """
 
+import gzip
 import zlib
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,15 @@ from numpy.typing import NDArray
 from medseg.errors import ImageError
 from medseg.io.stored import StoredImage, check_memory, check_shape
 
-__all__ = ["FORM_TOLERANCE_MM", "largest_gap_mm", "load_nifti", "nifti_channels"]
+__all__ = ["FORM_TOLERANCE_MM", "largest_gap_mm", "load_nifti", "nifti_channels", "nifti_doubts"]
 
 FORM_TOLERANCE_MM = 0.01
 """sform and qform may differ by this much at a corner: the qform's quaternion is stored in 32 bits."""
+
+SIZE_TOLERANCE = 0.01
+"""The share by which the header's voxel sizes may differ from the sform's; more is an error of the writer's."""
+
+CHUNK_BYTES = 1 << 20
 
 UNIT_BITS = 7
 """The part of NIfTI's unit code that is the unit of length."""
@@ -88,6 +94,29 @@ def nifti_channels(path: Path) -> int:
         raise _unreadable(path, error) from error
     check_shape(path, shape)
     return shape[3] if len(shape) == 4 else 1
+
+
+def nifti_doubts(path: Path) -> tuple[str, ...]:
+    """What a file says twice, and not the same; what it leaves open; and damage behind its last voxel.
+
+    Raises:
+        ImageError: the header is damaged or no NIfTI.
+    """
+    try:
+        image: Any = nib.load(path)
+        affine, doubts = _placement(path, image.header)
+        if path.name.lower().endswith(".gz"):
+            with gzip.open(path) as stream:  # the checksum stands at the end, where no voxel is read any more
+                while stream.read(CHUNK_BYTES):
+                    pass
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    told = np.array((*image.header.get_zooms(), 1.0, 1.0)[:3], dtype=np.float64)
+    if (np.abs(told - sizes) > SIZE_TOLERANCE * np.maximum(told, sizes)).any():
+        told_mm, sizes_mm = ("×".join(f"{size:.3g}" for size in one) for one in (told, sizes))
+        doubts += (f"{path.name} gives voxel sizes of {told_mm} mm, and its affine {sizes_mm} mm",)
+    return doubts
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

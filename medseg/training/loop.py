@@ -227,6 +227,8 @@ class _Trainer:
         self._losses = list(checkpoint.unlogged_losses)
         if self._processes.is_main:
             self._log.resume(checkpoint.step)
+            for half_written in self._output.glob(".*.partial"):  # each as large as a checkpoint
+                half_written.unlink(missing_ok=True)
 
     def run(self, progress: Progress) -> TrainingResult:
         """Train to the last step."""

@@ -18,7 +18,7 @@ class TrainingSettings(Settings):
 
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
     """The highest of the schedule."""
     start: str | None = None
     """Weights to begin from, a file in the bundle's folder or anywhere; without it, random ones."""
@@ -40,7 +40,7 @@ class TrainingSettings(Settings):
     checkpoint_every: int = Field(ge=1)
     workers: int = Field(default=0, ge=0)
     """Threads that make the next batches while the network learns."""
-    cache_gb: float | None = Field(default=None, ge=0)
+    cache_gb: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Memory for prepared scans, in 10⁹ bytes; by default half of what is free. The others wait in files."""
     tensorboard: bool = False
     """Write the log for TensorBoard too, into the folder ``tensorboard``."""

@@ -45,6 +45,14 @@ def test_a_place_outside_the_bundle_is_refused(describe, path):
         download_large_files(describe(path=path))
 
 
+def test_a_place_behind_a_link_out_of_the_bundle_is_refused(describe, tmp_path_factory):
+    folder, elsewhere = describe(), tmp_path_factory.mktemp("elsewhere")
+    (folder / "models").symlink_to(elsewhere)
+    with pytest.raises(BundleError, match="lies outside the bundle"):
+        download_large_files(folder)
+    assert not list(elsewhere.iterdir())
+
+
 @pytest.mark.parametrize("missing", ["", None])
 def test_weights_without_a_checksum_are_not_fetched(describe, publisher, missing):
     with pytest.raises(BundleError, match="gives no checksum"):

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+from argparse import Namespace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from medseg.bundle import find_bundles, load_bundle, load_weights, parse_settings, sha256_of
 from medseg.bundle.trust import bundle_digest
-from medseg.errors import BundleError, SettingsError
+from medseg.errors import BundleError, MedsegError, SettingsError
 
 CPU = torch.device("cpu")
 
@@ -179,6 +180,27 @@ def test_weights_fill_every_parameter_in_the_precision_of_the_network(tmp_path):
     loaded = load_weights(network(), tmp_path / "model.safetensors")
     assert loaded[0].weight.dtype == torch.float32
     assert torch.equal(loaded[0].weight, kept["0.weight"].float())
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_model.", "module.net."])
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
+@pytest.mark.parametrize("container", [None, "state_dict", "network_weights"])
+def test_weights_of_a_wrapped_network_load_by_its_own_names(prefix, suffix, container, tmp_path):
+    state = {prefix + key: value for key, value in weights().items()}
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save({container: state, "args": Namespace(epochs=3)} if container else state, path)
+    assert torch.equal(load_weights(network(), path)[0].weight, state[f"{prefix}0.weight"])
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04junk", b"\x80\x04junk"])
+def test_a_damaged_file_of_torch_is_refused_in_one_line(content, tmp_path):
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(MedsegError, match=r"model.pt cannot be read as plain weights") as refused:
+        load_weights(network(), tmp_path / "model.pt")
+    assert "\n" not in str(refused.value)
 
 
 def test_a_parameter_with_two_names_needs_one_of_them_in_the_file(tmp_path):

@@ -28,6 +28,13 @@ def test_a_copy_of_our_own_bundle_needs_nobodys_word(folder):
         ({"_target_": "$str('UNet')"}, "only known when it runs"),
         ({"_target_": "UNet", "_mode_": "debug"}, "in mode 'debug'"),
         ({"_target_": "HoVerNet", "pretrained_url": "https://example.org/x.pt"}, r"fetches https://example\.org"),
+        ({"_target_": "WriteFileMappingd", "keys": "image", "mapping_file_path": "x"}, "builds WriteFileMappingd"),
+        ({"_target_": "SaveClassificationd", "keys": "image", "output_dir": "x"}, "builds SaveClassificationd"),
+        ({"_target_": "PerceptualLoss", "spatial_dims": 3, "network_type": "medicalnet_resnet10_23datasets"}, "builds"),
+        ({"_target_": "CellSamWrapper", "checkpoint": "x"}, "builds CellSamWrapper"),
+        ({"_target_": "torch.jit.RecursiveScriptModule"}, "builds torch.jit"),
+        ({"_target_": "DenseNet121", "spatial_dims": 2, "pretrained": True}, "fetches weights for DenseNet121"),
+        ({"_target_": "EfficientNetBN", "model_name": "efficientnet-b0"}, "fetches weights for EfficientNetBN"),
         ("$os.system('true')", r"runs os\.system"),
         (["@other"], "runs open"),
         ("%other", "runs open"),
@@ -50,6 +57,34 @@ def test_what_no_part_refers_to_is_never_looked_at(tmp_path):
 def test_imports_and_other_files_are_refused_wherever_they_stand(tmp_path, value):
     with pytest.raises(TrustError, match=r"imports|reads another file"):
         check_imports({"part": 1, "elsewhere": value}, tmp_path)
+
+
+def test_a_network_that_is_asked_not_to_fetch_weights_is_built(tmp_path):
+    entry = {"_target_": "EfficientNetBN", "model_name": "efficientnet-b0", "pretrained": False}
+    check_part({"part": entry}, "part", tmp_path)
+
+
+@pytest.mark.parametrize("key", ["other::deep", "other#deep", "@other"])
+def test_an_entry_that_no_reference_can_name_is_refused(key, tmp_path):
+    with pytest.raises(TrustError, match="hides the entry"):
+        check_imports({"part": "@other::deep", key: "$open('x')"}, tmp_path)
+
+
+def test_keys_never_get_into_an_expression(tmp_path):
+    config = {"part": {"": 1, " or open('x') or 1": ["$(1, 2)[@::1]", 1]}}
+    with pytest.raises(TrustError, match="keys into an expression"):
+        check_imports(config, tmp_path)
+
+
+def test_the_digest_covers_code_behind_links(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "late.py").write_text("1")
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "scripts").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "bundle")
+    before = bundle_digest(tmp_path / "bundle")
+    (tmp_path / "elsewhere" / "late.py").write_text("2")
+    assert bundle_digest(tmp_path / "bundle") != before
 
 
 def test_a_refused_bundle_has_run_nothing(folder, change, tmp_path):

@@ -18,6 +18,13 @@ def test_a_data_set_says_where_it_is_to_be_had_and_what_its_values_mean(medseg_c
     assert facts["needs_login"] is True
     assert facts["labels"] == ["1 necrotic_core", "2 edema", "4 enhancing_tumor"]
     assert facts["regions"] == ["whole_tumor", "tumor_core", "enhancing_tumor"]
+    assert facts["concepts"][1] == "2 SCT 79654002 Edema"
+
+
+def test_a_data_set_names_the_cases_of_its_splits(medseg_command):
+    facts = json.loads(medseg_command("data", "info", "synapse", "--json").out)
+    assert (len(facts["cases"]["train"]), len(facts["cases"]["test"])) == (18, 12)
+    assert "0035" in facts["cases"]["test"]
 
 
 def test_intact_data_end_with_0_and_broken_ones_with_1(medseg_command, test_data, tmp_path):

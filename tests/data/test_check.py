@@ -1,5 +1,6 @@
 """Checking a data set: every defect of a broken copy is found, and none in what is intact."""
 
+import gzip
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 from medseg.data import DataManifest, check_data, load_manifest
+from medseg.data.between_cases import BetweenCases
 from medseg.errors import DataError
+from medseg.geometry import Geometry
 
 CASE = "BraTS2021_00006"
 
@@ -199,3 +202,118 @@ def test_the_order_of_another_edition_is_doubted_although_its_values_fit(tumour)
 def test_channels_on_different_grids_are_found(tumour):
     rewrite(tumour / CASE / f"{CASE}_t2.nii.gz", lambda array, affine: (array[:, :, 1:], affine))
     assert kinds(load_manifest("brats_2021"), tumour) == ["grid"]
+
+
+def mirrored(axis):
+    return lambda array, affine: (np.flip(array, axis), affine)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("which", [0, 1])
+def test_labels_or_an_image_that_lie_mirrored_are_found(axis, which, hippocampus):
+    manifest, root = hippocampus
+    rewrite(first_case(manifest, root)[which], mirrored(axis))
+    assert "sides" in kinds(manifest, root)
+
+
+def test_a_scan_whose_front_lies_behind_is_found(hippocampus):
+    manifest, root = hippocampus
+    for path in first_case(manifest, root):
+        rewrite(path, lambda array, affine: (array, affine @ np.diag([1.0, -1.0, 1.0, 1.0])))
+    assert kinds(manifest, root) == ["sides"]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_one_channel_that_lies_mirrored_is_found(axis, tumour):
+    folder, root = tumour / CASE, tumour
+    rewrite(folder / f"{CASE}_t2.nii.gz", mirrored(axis))
+    assert "sides" in kinds(load_manifest("brats_2021"), root)
+
+
+def saved(path: Path, **codes: int) -> None:
+    """The file with a qform 20 mm away from its sform, or with the codes given."""
+    image = nib.load(path)
+    image = nib.Nifti1Image(np.asarray(image.dataobj), image.affine)
+    elsewhere = image.affine.copy()
+    elsewhere[:3, 3] += 20
+    image.set_qform(elsewhere, code=codes.get("qform", 1))
+    image.set_sform(image.affine, code=codes.get("sform", 1))
+    nib.save(image, path)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_two_places_in_one_header_are_found(which, hippocampus):
+    manifest, root = hippocampus
+    saved(first_case(manifest, root)[which])
+    assert kinds(manifest, root) == ["grid"]
+
+
+def test_voxel_sizes_that_contradict_the_affine_are_found(hippocampus):
+    manifest, root = hippocampus
+    path = first_case(manifest, root)[0]
+    saved(path, qform=0)
+    image = nib.load(path)
+    image.header["pixdim"][1:4] = 1000
+    voxels = np.asarray(image.dataobj).tobytes("F")
+    path.write_bytes(gzip.compress(image.header.binaryblock + bytes(4) + voxels))
+    assert "gives voxel sizes of 1e+03×1e+03×1e+03 mm" in check_data(manifest, root).findings[0].found
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("damage", [lambda content: content[:-8], lambda content: content[:-6] + b"xx" + content[-4:]])
+def test_damage_behind_the_last_voxel_is_found(which, damage, hippocampus):
+    manifest, root = hippocampus
+    path = first_case(manifest, root)[which]
+    path.write_bytes(damage(path.read_bytes()))
+    assert kinds(manifest, root) == ["file"]
+
+
+@pytest.mark.parametrize("factor", [0.001, 0.1, 1000])
+def test_scans_in_another_unit_are_found(factor, hippocampus):
+    manifest, root = hippocampus
+    for path in first_case(manifest, root):
+        rewrite(path, lambda array, affine: (array, np.diag([factor, factor, factor, 1.0]) @ affine))
+    assert kinds(manifest, root) == ["case"]
+
+
+def test_one_scan_in_another_unit_than_the_others_is_found():
+    between = BetweenCases()
+    for number, side_mm in enumerate((3.0, 3.5, 2.5, 0.3)):
+        voxels = np.full((100, 100, 100), number)
+        between.add(f"case {number}", voxels, voxels, Geometry(voxels.shape, np.diag([side_mm] * 3 + [1.0])))
+    assert [case_id for case_id, _, _ in between.doubts()] == ["case 3"]
+
+
+def test_one_case_under_two_names_is_found(hippocampus):
+    manifest, root = hippocampus
+    other = manifest.case(root / manifest.folder, manifest.splits.test[1])
+    for source, target in zip(first_case(manifest, root), (other.images[0], other.label), strict=True):
+        shutil.copy(source, target)
+        rewrite(target, lambda array, affine: (array, affine))  # other bytes, the same voxels
+    findings = check_data(manifest, root).findings
+    assert [finding.kind for finding in findings] == ["case"]
+    assert "voxel for voxel" in findings[0].found
+
+
+def test_labels_without_background_are_found(hippocampus):
+    manifest, root = hippocampus
+    rewrite(first_case(manifest, root)[1], lambda array, affine: (array * 0 + 1, affine))
+    assert "labels" in kinds(manifest, root)
+
+
+def test_a_case_found_by_its_name_that_lacks_its_labels_is_told(tumour):
+    folder, root = tumour / CASE, tumour
+    (folder / f"{CASE}_seg.nii.gz").unlink()
+    assert kinds(load_manifest("brats_2021"), root) == ["file"]
+
+
+def test_a_file_that_is_there_packed_and_unpacked_is_told(tumour):
+    folder, root = tumour / CASE, tumour
+    nib.save(nib.load(folder / f"{CASE}_t1.nii.gz"), folder / f"{CASE}_t1.nii")
+    assert kinds(load_manifest("brats_2021"), root) == ["file"]
+
+
+def test_a_tumour_that_fills_the_brain_is_checked(tumour):
+    folder, root = tumour / CASE, tumour
+    rewrite(folder / f"{CASE}_seg.nii.gz", lambda array, affine: (array * 0 + 1, affine))
+    assert "labels" in kinds(load_manifest("brats_2021"), root)

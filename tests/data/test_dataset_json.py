@@ -68,11 +68,98 @@ def test_labelled_test_and_validation_cases_are_those_splits(tmp_path):
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (10, 2, 3)
 
 
+def test_the_first_nnunets_files_are_one_a_channel_too(nnunet):
+    manifest = load_manifest(written(nnunet, MSD))
+    case = manifest.locate(nnunet, split="train")[0]
+    assert [path.name for path in case.images] == [f"{case.case_id}_0000.nii.gz", f"{case.case_id}_0001.nii.gz"]
+
+
+def test_cases_that_nnunet_lists_are_taken_from_the_list(tmp_path):
+    listed = {f"case {n}": {"images": [f"a/{n}.nii.gz", f"b/{n}.nii.gz"], "label": f"c/{n}.nii.gz"} for n in range(9)}
+    manifest = load_manifest(written(tmp_path, NNUNET | {"dataset": listed}))
+    assert sorted(manifest.cases) == sorted(listed)
+    assert manifest.cases["case 3"].images == ("a/3.nii.gz", "b/3.nii.gz")
+
+
+def test_hidden_files_are_no_cases(nnunet):
+    (nnunet / "labelsTr" / "._case_1.nii.gz").touch()
+    assert len(load_manifest(nnunet).cases) == 20
+
+
+def test_labels_of_one_name_in_many_folders_are_many_cases(tmp_path):
+    entries = [{"image": f"{n}/image.nii.gz", "label": f"./{n}/label.nii.gz"} for n in ("a", "b")]
+    assert sorted(load_manifest(written(tmp_path, MSD | {"training": entries})).cases) == ["a_label", "b_label"]
+
+
+def test_regions_become_labels_that_do_not_overlap_and_come_back(tmp_path):
+    labels = {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": [3]}
+    values = MSD | {"labels": labels, "regions_class_order": [1, 2, 3]}
+    schema = load_manifest(written(tmp_path, values)).schema_of_labels
+    assert [(label.index, label.name) for label in schema.label_table] == [
+        (1, "whole tumor without tumor core and enhancing tumor"),
+        (2, "tumor core without enhancing tumor"),
+        (3, "enhancing tumor"),
+    ]
+    assert {region.name: schema.values_of(region.name) for region in schema.regions} == {
+        "whole tumor": (1, 2, 3),
+        "tumor core": (2, 3),
+        "enhancing tumor": (3,),
+    }
+    assert schema.is_reversible
+
+
+def test_regions_paint_in_nnunets_order(tmp_path):
+    labels = {"background": 0, "kidney": [1, 2, 3], "masses": [2, 3], "tumor": 2}
+    schema = load_manifest(
+        written(tmp_path, MSD | {"labels": labels, "regions_class_order": [1, 3, 2]})
+    ).schema_of_labels
+    assert [label.name for label in schema.label_table] == [
+        "kidney without masses and tumor",
+        "tumor",
+        "masses without tumor",
+    ]
+    assert schema.is_reversible
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("Left Kidney", "left"),
+        ("LeftParotid", "left"),
+        ("kidney_L", "left"),
+        ("Kidney (Rt)", "right"),
+        ("lung lower left lobe", "left"),
+        ("bright spot", None),
+        ("L1 vertebra", None),
+        ("liver", None),
+        ("left and right lung", None),
+    ],
+)
+def test_a_label_has_the_side_that_its_name_states(name, side, tmp_path):
+    manifest = load_manifest(written(tmp_path, MSD | {"labels": {"0": "background", "1": name}}))
+    assert manifest.labels[0].laterality == side
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("letter", "abcdefgh")
+def test_few_cases_leave_at_least_one_to_train_on(count, letter, tmp_path):
+    entries = [{"image": f"{letter}{n}.nii.gz", "label": f"{letter}{n}.nii.gz"} for n in range(count)]
+    splits = load_manifest(written(tmp_path, MSD | {"training": entries})).splits
+    assert splits is not None
+    assert splits.train
+    assert len(splits.train + splits.validation + splits.test) == count
+
+
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
         (MSD | {"training": []}, "names no case with a label"),
-        (MSD | {"labels": {"background": 0, "whole": [1, 2]}}, "'whole' is a region of several values"),
+        (MSD | {"labels": {"background": 0, "whole": [1, 2]}}, "need regions_class_order"),
+        (MSD | {"labels": {"whole": [1, 2], "core": [2]}, "regions_class_order": [1, 3]}, "each value of the regions"),
+        (MSD | {"labels": {"whole": [1, 2], "core": [2]}, "regions_class_order": [2, 1]}, "a region that it belongs"),
+        (MSD | {"labels": {"whole": {}}}, "a number was expected"),
+        (MSD | {"training": [MSD["training"][0], MSD["training"][0]]}, "lists ./labelsTr/case_0.nii.gz twice"),
+        (NNUNET | {"dataset": {"one": {"images": ["a.nii.gz"]}}}, "lacks images or label"),
         (MSD | {"modality": {"first": "T1"}}, "channels must be numbered from 0"),
         (NNUNET, "lies no labelsTr"),
     ],

@@ -155,6 +155,14 @@ def test_a_training_killed_before_its_first_checkpoint_starts_anew(bundle, manif
     assert all("loss" not in event for event in read_events(tmp_path / "log.jsonl"))
 
 
+def test_what_a_killed_training_left_half_written_is_gone_after_resuming(undisturbed, bundle, manifest, training_data):
+    output, _ = undisturbed
+    leftover = output / ".0123456789ab.partial"
+    leftover.write_bytes(b"half a checkpoint")
+    train(bundle, manifest, data_root=training_data, output=output, device=CPU, resume=True)
+    assert not leftover.exists()
+
+
 def test_a_finished_training_resumes_to_the_same_result(undisturbed, bundle, manifest, training_data):
     output, result = undisturbed
     before = (output / "model.safetensors").read_bytes()

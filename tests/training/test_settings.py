@@ -31,7 +31,10 @@ def test_what_is_no_training_setting_is_refused_with_those_there_are(bundle, ove
         with_settings(bundle, [override])
 
 
-@pytest.mark.parametrize("override", ["steps=0", "steps=many", "ema_decay=1", "gradient_clip_norm=0", "seed=-1"])
+@pytest.mark.parametrize(
+    "override",
+    ["steps=0", "steps=many", "ema_decay=1", "gradient_clip_norm=0", "seed=-1", "cache_gb=.inf", "learning_rate=.inf"],
+)
 def test_a_number_out_of_range_is_refused_by_name(bundle, override):
     with pytest.raises(SettingsError, match=f"--set: {override.partition('=')[0]}: "):
         with_settings(bundle, [override])

@@ -8,9 +8,9 @@ Each network has a file of its name beside this one, with ``config_from_release`
 
 import codecs
 import io
-import pickle
 import pkgutil
 import zipfile
+from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -37,7 +37,7 @@ __all__ = [
     "settings_told_by",
 ]
 
-CONTAINERS: Final = ("state_dict", "model_state_dict", "model", "model_weights", "net", "network")
+CONTAINERS: Final = ("state_dict", "model_state_dict", "model", "model_weights", "net", "network", "network_weights")
 PREFIXES: Final = ("module.", "backbone.", "_orig_mod.")
 TORCH_SUFFIXES: Final = (".pt", ".pth", ".ckpt", ".tar", ".bin")
 
@@ -195,16 +195,24 @@ def _read_zip(path: Path) -> Mapping[str, Any]:
 
 
 def _read_torch(source: Path | io.BytesIO, *, name: str) -> Mapping[str, Any]:
-    # Checkpoints keep the best score as a NumPy number, which torch's safe reader does not know by itself.
+    # Checkpoints keep the best score as a NumPy number, and the options of the program that trained them in a
+    # Namespace, which torch's safe reader does not know by itself.
     number = np.float64(0).__reduce__()[0]
     harmless: list[Any] = [(number, "numpy.core.multiarray.scalar"), (number, "numpy._core.multiarray.scalar")]
-    harmless += [np.dtype, codecs.encode, *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64))]
+    harmless += [
+        Namespace,
+        np.dtype,
+        codecs.encode,
+        *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
+    ]
     try:
         with torch.serialization.safe_globals(harmless):
             loaded = torch.load(source, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise WeightsError(f"{name} cannot be read as plain weights: {reason} Save it again as safetensors.") from error
+    except Exception as error:  # what a damaged pickle raises depends on where it is damaged
+        raise WeightsError(
+            f"{name} cannot be read as plain weights ({type(error).__name__}): it is damaged, or holds Python objects, "
+            "which are never built. Fetch it again, or save its weights alone as safetensors."
+        ) from error
     if not isinstance(loaded, Mapping):
         raise WeightsError(f"{name} holds a {type(loaded).__name__}: expected a mapping of names to tensors.")
     return loaded
