@@ -10,6 +10,7 @@ import typer
 
 from medseg.cli.console import error_line, messages, print_json, working
 from medseg.cli.context import GlobalOptions, options_of
+from medseg.cli.ending import tidied_when_ended
 from medseg.cli.loading import are_brought_along, import_monai_alone, without_garbage_collection
 
 if TYPE_CHECKING:
@@ -88,24 +89,28 @@ def segment(
     if not cases:
         raise CaseError(unresolved[0].message if unresolved else "no scan was found in what was given.")
     if plan:
-        show_plan([loaded, *others], cases, device=chosen, runtime=runtime, mirror="mirror" in wanted, options=options)
+        with tidied_when_ended():
+            show_plan(
+                [loaded, *others], cases, device=chosen, runtime=runtime, mirror="mirror" in wanted, options=options
+            )
         return
     extras = Extras(uncertainty="uncertainty" in wanted, probabilities="probabilities" in wanted)
     planned = plan_outputs(cases, output, overwrite=overwrite, extras=extras)
     if not options.quiet:
         _show_channels(cases)
         _show_passed_over(unread_files([given for given in inputs if "=" not in given]))
-    outcome = run_cohort(
-        loaded,
-        cases,
-        planned,
-        device=chosen,
-        runtime=runtime,
-        overwrite=overwrite,
-        options=options,
-        others=others,
-        mirror="mirror" in wanted,
-    )
+    with tidied_when_ended():
+        outcome = run_cohort(
+            loaded,
+            cases,
+            planned,
+            device=chosen,
+            runtime=runtime,
+            overwrite=overwrite,
+            options=options,
+            others=others,
+            mirror="mirror" in wanted,
+        )
     report_outcome(outcome, unresolved=unresolved, options=options)
 
 

@@ -210,6 +210,26 @@ def test_a_full_disk_leaves_no_half_file(tiny_bundle, write_scan, tmp_path):
     assert not any(name.startswith(".") for name in files_below(tmp_path / "out"))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows ends a process without a word to it")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_who_stops_a_run_is_told_so_and_finds_nothing_half_written(tiny_bundle, write_scan, tmp_path, number):
+    scan = write_scan(tmp_path / "scan.nii.gz", shape=(150, 150, 100))
+    out = tmp_path / "out"
+    running = subprocess.Popen(
+        _command("--quiet", "segment", scan, "--bundle", tiny_bundle, "--output", out, "--also", "probabilities"),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 300
+    while not list(out.glob(".*")) and time.monotonic() < deadline and running.poll() is None:
+        time.sleep(0.01)
+    running.send_signal(number)
+    _, said = running.communicate(timeout=300)
+    assert running.returncode == 128 + number
+    assert said == "error: interrupted: nothing half-written was left behind.\n"
+    assert not list(out.iterdir())
+
+
 def test_a_kill_in_the_middle_leaves_complete_files_only(tiny_bundle, write_scan, tmp_path):
     for number in range(12):
         write_scan(tmp_path / "in" / f"case{number:02}.nii.gz", shape=(40, 40, 40), seed=number)
