@@ -163,7 +163,10 @@ class Runner:
         together = replace(self._together, measures_uncertainty=files.uncertainty is not None)
         if files.probabilities is None:
             return together(image, stages=stages)
-        with probability_file(files.probabilities, read.scan.geometry, overwrite=overwrite) as sink:
+        is_of_regions = self.segmenter.region_threshold is not None
+        with probability_file(
+            files.probabilities, read.scan.geometry, overwrite=overwrite, is_of_regions=is_of_regions
+        ) as sink:
             return together(image, stages=stages, probabilities=sink)
 
     def finish(self, inferred: InferredCase, files: OutputPaths, *, overwrite: bool) -> CaseResult:
