@@ -64,6 +64,10 @@ def segment(
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", hidden=True, help="Short for --also uncertainty.")
     ] = False,
+    resume: Annotated[  # hidden: whoever finds results in the way is told of it
+        bool,
+        typer.Option("--resume", hidden=True, help="Keep results that are whole and would come out the same."),
+    ] = False,
     trust: Annotated[  # hidden: whoever needs it is told the whole option, with the digest
         str | None,
         typer.Option(hidden=True, metavar="SHA256", help="Vouch for a model of others, by the digest medseg names."),
@@ -95,7 +99,7 @@ def segment(
             )
         return
     extras = Extras(uncertainty="uncertainty" in wanted, probabilities="probabilities" in wanted)
-    planned = plan_outputs(cases, output, overwrite=overwrite, extras=extras)
+    planned = plan_outputs(cases, output, overwrite=overwrite or resume, extras=extras)
     if not options.quiet:
         _show_channels(cases)
         _show_passed_over(unread_files([given for given in inputs if "=" not in given]))
@@ -110,6 +114,7 @@ def segment(
             options=options,
             others=others,
             mirror="mirror" in wanted,
+            resume=resume,
         )
     report_outcome(outcome, unresolved=unresolved, options=options)
 
@@ -153,16 +158,20 @@ def _models(bundles: Sequence[str], weights: Sequence[Path], *, trust: str | Non
 def report_outcome(outcome: CohortOutcome, *, unresolved: Sequence[FailedCase], options: GlobalOptions) -> None:
     """Say what was done and what failed, and leave with the exit code that this calls for."""
     failures = [*unresolved, *outcome.failures]
-    count = len(outcome.results) + len(failures)
+    count = len(outcome.kept) + len(outcome.results) + len(failures)
     for failure in failures:
         error_line(failure.message if count == 1 else f"{failure.case_id}: {failure.message}")
     if options.json:
-        print_json([*(result.as_json() for result in outcome.results), *(_failure_json(entry) for entry in failures)])
+        kept = ({"case_id": case_id, "status": "kept"} for case_id in outcome.kept)
+        done = (result.as_json() for result in outcome.results)
+        print_json([*kept, *done, *(_failure_json(entry) for entry in failures)])
     elif not options.quiet:
+        if outcome.kept:
+            messages.print(f"{len(outcome.kept)} of {count} cases were done before, with the same scan and model.")
         show_results(outcome.results)
     if failures:
         if count > 1:
-            messages.print(f"{len(outcome.results)} of {count} cases done, {len(failures)} failed.")
+            messages.print(f"{count - len(failures)} of {count} cases done, {len(failures)} failed.")
         raise typer.Exit(outcome.exit_code if count == 1 else 1)
 
 

@@ -2,7 +2,7 @@
 
 from medseg.io.case import CaseFiles, ChannelFile, ChannelSpec, FailedCase
 from medseg.io.probabilities import PROBABILITY_SUFFIX, probability_file
-from medseg.io.read import Scan, read_case, read_labels, read_volume
+from medseg.io.read import Scan, case_sha256, read_case, read_labels, read_volume
 from medseg.io.resolve import resolve_cases, unread_files
 from medseg.io.write import LABEL_SUFFIXES, write_image, write_labels
 
@@ -14,6 +14,7 @@ __all__ = [
     "ChannelSpec",
     "FailedCase",
     "Scan",
+    "case_sha256",
     "probability_file",
     "read_case",
     "read_labels",

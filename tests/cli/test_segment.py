@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from safetensors.torch import load_file, save_file
 
 from medseg.io import LABEL_SUFFIXES
 
@@ -267,6 +268,40 @@ def test_every_runtime_gives_the_labels_of_torch(runtime, medseg_command, tiny_b
     assert used[runtime]["golden_window"]["label_agreement"] >= 0.995
     assert (labels["torch"] == labels[runtime]).mean() > 0.999
     assert list((tmp_path / "cache" / "runtime").iterdir())
+
+
+def test_a_cohort_goes_on_where_it_was_and_what_changed_is_done_again(
+    medseg_command, tiny_bundle, write_scan, tmp_path
+):
+    for number in range(3):
+        write_scan(tmp_path / "in" / f"case{number}.nii.gz", shape=(20, 18, 14), seed=number)
+    other = tmp_path / "other.safetensors"
+    own = load_file(tiny_bundle / "models" / "model.safetensors")
+    save_file({name: -value for name, value in own.items()}, other)
+
+    def status(*more: object) -> str:
+        words = ("segment", tmp_path / "in", "--bundle", tiny_bundle, "--output", tmp_path / "out", "--json", *more)
+        ended = medseg_command(*words)
+        assert ended.exit_code == 0, ended.err
+        return "".join(entry["status"][0] for entry in sorted(json.loads(ended.out), key=lambda one: one["case_id"]))
+
+    assert status() == "ddd"
+    refused = medseg_command("segment", tmp_path / "in", "--bundle", tiny_bundle, "--output", tmp_path / "out")
+    assert "--resume" in refused.err
+    assert status("--resume") == "kkk"
+    (tmp_path / "out" / "case1.nii.gz").unlink()  # as a kill leaves it: the labels come last
+    assert status("--resume") == "kdk"
+    write_scan(tmp_path / "in" / "case2.nii.gz", shape=(20, 18, 14), seed=9)
+    assert status("--resume") == "kkd"
+    assert status("--resume", "--also", "mirror") == "ddd"
+    assert status("--resume") == "ddd"
+    assert status("--resume", "--weights", other) == "ddd"
+    assert status("--resume", "--weights", other) == "kkk"
+    assert status("--resume", "--weights", other, "--also", "probabilities") == "ddd"
+    record = tmp_path / "out" / "case1.json"  # a kill between the new record and the new labels
+    record.write_bytes(record.read_bytes())
+    (tmp_path / "out" / "case0.json").write_text("{")
+    assert status("--resume", "--weights", other) == "ddk"
 
 
 def test_an_unknown_runtime_is_refused_in_one_line(medseg_command, tiny_bundle, scan, tmp_path):
