@@ -15,11 +15,11 @@ from monai.transforms import Activationsd, AsDiscreted, Compose, Invertd, SaveIm
 from monai.utils import ensure_tuple, fall_back_tuple
 from torch import nn
 
-from medseg.errors import ImageError, RunError
+from medseg.errors import ImageError
 from medseg.geometry import Geometry, geometry_of
 from medseg.inference.blocks import Blocks, NotBlockwiseError, logits_in_blocks
 from medseg.inference.constant import ConstantWindowsOnce
-from medseg.inference.ladder import rungs
+from medseg.inference.ladder import is_out_of_memory, rungs, too_little_memory
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.predict import predict_logits, preprocess
 from medseg.inference.restore import RestoreLabelsd, restore_blocks, restore_labels, restore_regions
@@ -149,7 +149,9 @@ class Segmenter:
                 restored = self._inferred(
                     image, scan, network=sparing or computing, inferer=rung.inferer, stages=stages
                 )
-            except torch.OutOfMemoryError:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 stages.told(f"{self.device} ran out of memory with {rung.name}: trying with less.")
                 if self.device.type == "cuda":
                     torch.cuda.empty_cache()
@@ -157,7 +159,7 @@ class Segmenter:
             if sparing is not None:
                 stages.counted(WindowCount(sparing.n_windows, sparing.n_reused))
             return restored
-        raise RunError(f"{self.device} has too little memory even for one window in half precision: use --device cpu.")
+        raise too_little_memory(self.device)
 
     def _inferred(
         self, image: MetaTensor, scan: Geometry, *, network: nn.Module, inferer: Inferer, stages: Stages
