@@ -92,13 +92,19 @@ def segment(
     unresolved = [case for case in resolved if not isinstance(case, CaseFiles)]
     if not cases:
         raise CaseError(unresolved[0].message if unresolved else "no scan was found in what was given.")
+    extras = Extras(uncertainty="uncertainty" in wanted, probabilities="probabilities" in wanted)
+    mirror = "mirror" in wanted
     if plan:
         with tidied_when_ended():
-            show_plan(
-                [loaded, *others], cases, device=chosen, runtime=runtime, mirror="mirror" in wanted, options=options
+            failed = show_plan(
+                [loaded, *others], cases, device=chosen, runtime=runtime, mirror=mirror, extras=extras, options=options
             )
+        failures = [*unresolved, *failed]
+        for failure in failures:
+            error_line(f"{failure.case_id}: {failure.message}")
+        if failures:
+            raise typer.Exit(1)
         return
-    extras = Extras(uncertainty="uncertainty" in wanted, probabilities="probabilities" in wanted)
     planned = plan_outputs(cases, output, overwrite=overwrite or resume, extras=extras)
     if not options.quiet:
         _show_channels(cases)
@@ -113,7 +119,7 @@ def segment(
             overwrite=overwrite,
             options=options,
             others=others,
-            mirror="mirror" in wanted,
+            mirror=mirror,
             resume=resume,
         )
     report_outcome(outcome, unresolved=unresolved, options=options)

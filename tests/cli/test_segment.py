@@ -327,6 +327,27 @@ def test_the_plan_says_what_a_case_takes_and_does_nothing(medseg_command, tiny_b
     assert "Nothing was run" in medseg_command(*given, "--plan", "--overwrite").err
 
 
+def test_a_plan_tells_of_a_case_that_would_fail_and_goes_on(medseg_command, tiny_bundle, write_scan, tmp_path):
+    for number in range(3):
+        write_scan(tmp_path / "in" / f"case{number}.nii.gz", shape=(20, 18, 12))
+    (tmp_path / "in" / "case1.nii.gz").write_bytes(b"no image")
+    outcome = medseg_command(
+        "segment", tmp_path / "in", "--bundle", tiny_bundle, "--output", tmp_path / "out", "--plan", "--json"
+    )
+    assert outcome.exit_code == 1
+    assert [plan["case_id"] for plan in json.loads(outcome.out)] == ["case0", "case2"]
+    assert [line.split()[1] for line in outcome.error_lines] == ["case1:"]
+
+
+def test_the_plan_of_several_models_counts_the_process_once_and_every_map(medseg_command, tiny_bundle, scan, tmp_path):
+    one = ("segment", scan, "--bundle", tiny_bundle, "--output", tmp_path / "out", "--plan", "--json")
+    (alone,) = json.loads(medseg_command(*one).out)
+    (two,) = json.loads(medseg_command(*one, "--bundle", tiny_bundle, "--also", "uncertainty,probabilities").out)
+    assert two["n_windows"] == 2 * alone["n_windows"]
+    assert two["ram_mb"] < 1.5 * alone["ram_mb"]
+    assert two["disk_mb"] == pytest.approx((1 + 2 * 4 + 3) * alone["disk_mb"])  # labels, two maps in float32, 3 shares
+
+
 def test_the_plan_of_slices_counts_every_slice(medseg_command, write_scan, tmp_path):
     scan = write_scan(tmp_path / "in" / "scan.nii.gz", shape=(20, 18, 12))
     outcome = medseg_command(
