@@ -1,11 +1,11 @@
 """Out of memory is a step down, not an end: the same windows with less of them in memory at once.
 
-Each step is taken when the one before ran out of memory. On a CPU the system mostly ends the process instead, and only
-a limit of the process itself is an error; there windows of a volume go one by one from the start: a batch of them is
-no faster.
+Each step is taken when the one before ran out of memory. On a CPU the system mostly ends the process instead, so that
+the first step is chosen from the memory that is free; there windows of a volume go one by one from the start: a batch
+of them is no faster.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -18,11 +18,13 @@ from medseg.inference.mirror import MirrorInferer
 from medseg.inference.slices import SliceBySliceInferer
 from medseg.inference.three_planes import ThreePlaneInferer
 
-__all__ = ["HalfPrecision", "Rung", "is_out_of_memory", "rungs", "too_little_memory"]
+__all__ = ["HalfPrecision", "Rung", "is_out_of_memory", "rungs", "too_little_memory", "within"]
 
 CPU = torch.device("cpu")
 CPU_OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 """What torch 2.13 says on a CPU, in a RuntimeError like any other."""
+
+HALF = 0.5
 
 AS_GIVEN = "the windows that the bundle takes together"
 
@@ -34,6 +36,11 @@ class Rung:
     name: str
     inferer: Inferer
     is_half: bool = False
+
+    @property
+    def batch_size(self) -> int:
+        """How many windows pass through the network together."""
+        return _batch_of(self.inferer)
 
     def network(self, network: nn.Module) -> nn.Module:
         """The network as it computes on this rung."""
@@ -57,6 +64,18 @@ def rungs(inferer: Inferer, *, device: torch.device) -> Iterator[Rung]:
         inferer = _blended_on_cpu(inferer)
         yield Rung("windows blended on the CPU", inferer)
     yield Rung("windows in half precision", inferer, is_half=True)
+
+
+def within(steps: Sequence[Rung], *, free_mb: float, window_mb: Callable[[int], float]) -> list[Rung]:
+    """The rungs from the first on whose windows fit into the memory that is free; the last one at any rate.
+
+    Args:
+        window_mb: what so many windows take together within the network, in 10⁶ bytes.
+    """
+    for number, step in enumerate(steps[:-1]):
+        if window_mb(step.batch_size) * (HALF if step.is_half else 1) <= free_mb:
+            return [*steps[number:]]
+    return [*steps[-1:]]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -21,7 +21,7 @@ from medseg.errors import SettingsError
 from medseg.geometry import Geometry, geometry_of, plane_positions
 from medseg.inference.blocks import Blocks, NotBlockwiseError, logits_in_blocks
 from medseg.inference.constant import ConstantWindowsOnce
-from medseg.inference.ladder import Rung, is_out_of_memory, rungs, too_little_memory
+from medseg.inference.ladder import Rung, is_out_of_memory, too_little_memory
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.predict import predict_logits, preprocess
 from medseg.inference.restore import logits_on_scan
@@ -87,7 +87,7 @@ class ManyPasses:
         networks = [
             one.network_for(volume, stages=stages) for one, volume in zip(self.segmenters, prepared, strict=True)
         ]
-        ladders = [list(rungs(_inner(one.inferer), device=one.device)) for one in self.segmenters]
+        ladders = [one.rungs_for(_inner(one.inferer), stages=stages) for one in self.segmenters]
         for step in range(max(map(len, ladders))):
             steps = [ladder[min(step, len(ladder) - 1)] for ladder in ladders]
             passes = self._passes(prepared, networks, steps)

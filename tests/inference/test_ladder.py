@@ -11,7 +11,7 @@ from torch import nn
 
 from medseg.errors import RunError
 from medseg.inference import MirrorInferer, Segmenter, SliceBySliceInferer, Stages, rungs
-from medseg.inference.ladder import HalfPrecision, is_out_of_memory
+from medseg.inference.ladder import HalfPrecision, is_out_of_memory, within
 from medseg.labels import Label, LabelTable
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -128,3 +128,22 @@ def test_on_a_gpu_batches_halve_then_the_blend_moves_then_precision_falls():
 def test_half_precision_gives_logits_in_float32():
     logits = HalfPrecision(nn.Conv3d(1, 2, 1))(torch.rand(1, 1, 4, 4, 4))
     assert logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("free_mb", "expected"), [(2000, 16), (1700, 16), (900, 8), (150, 1), (60, 1), (0, 1)])
+def test_on_a_cpu_the_first_rung_is_the_first_that_fits_into_the_free_memory(free_mb, expected):
+    steps = list(rungs(SliceBySliceInferer(0, (8, 8), batch_size=16), device=CPU))
+    chosen = within(steps, free_mb=free_mb, window_mb=lambda count: 100.0 * count)
+    assert chosen[0].batch_size == expected
+    assert chosen[0].is_half == (free_mb < 100)
+    assert chosen[-1] is steps[-1]
+
+
+def test_little_free_memory_is_told_and_the_labels_stay_the_same(monkeypatch, image):
+    segmenter = segmenter_with(Greedy(most=4), monkeypatch)
+    expected = segmenter(image).labels
+    monkeypatch.setattr("medseg.inference.segmenter.free_memory_bytes", lambda: 900_000_000)
+    told: list[str] = []
+    short = replace(segmenter, window_mb=lambda count: 1000.0 * count)
+    assert (short(image, stages=Stages(told=told.append)).labels == expected).mean() > 0.99
+    assert told == ["0.9 GB of memory are free: computing with windows in half precision."]

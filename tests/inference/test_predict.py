@@ -35,7 +35,7 @@ def test_preprocessing_that_writes_in_place_leaves_the_scan_as_it_was():
 def test_a_crop_that_leaves_nothing_says_so():
     air = image_of() - 1000
     road = Compose([CropForegroundd("image", source_key="image", select_fn=lambda hu: hu > -500, allow_smaller=True)])
-    with pytest.raises(ImageError, match="leaves nothing of the scan: .* Hounsfield"):
+    with pytest.raises(ImageError, match="leaves nothing of the scan"):
         preprocess(air, road)
 
 
