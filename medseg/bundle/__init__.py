@@ -7,7 +7,7 @@ from medseg.bundle.download import download_large_files, large_files
 from medseg.bundle.edition import edition_of
 from medseg.bundle.evaluate import evaluate_bundle, evaluate_split
 from medseg.bundle.facts import bundle_facts
-from medseg.bundle.forecast import Forecast, forecast, together
+from medseg.bundle.forecast import Forecast, forecast, together, with_maps
 from medseg.bundle.imported import ImportedWeights, import_weights
 from medseg.bundle.load import Bundle, find_bundles, load_bundle, load_weights, parse_settings, sha256_of
 from medseg.bundle.metadata import differences, metadata_schema, network_data_format
@@ -53,4 +53,5 @@ __all__ = [
     "sha256_of",
     "together",
     "verify_bundle",
+    "with_maps",
 ]

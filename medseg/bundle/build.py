@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from medseg import __version__
+from medseg.bundle.cost import inference_mb
 from medseg.bundle.download import large_files
 from medseg.bundle.load import Bundle, load_weights, sha256_of
 from medseg.errors import BundleError, SettingsError
@@ -21,12 +23,17 @@ from medseg.inference import (
     MirrorInferer,
     Segmenter,
     WindowRuntime,
+    batch_shape,
     check_runtime,
     label_postprocessing,
     region_threshold,
 )
 
 __all__ = ["build_network", "build_segmenter", "build_steps", "choose_device"]
+
+
+CONVOLUTIONS_TAKE = 1.5
+"""What a window takes, as a multiple of its maps: convolution libraries need room of their own."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -128,8 +135,23 @@ def build_segmenter(bundle: Bundle, *, device: torch.device, runtime: str = "tor
         channel_names=tuple(channel.name for channel in bundle.channels),
         device=device,
         region_threshold=region_threshold(postprocessing),
+        window_mb=_window_mb(bundle, inferer),
         runtime=WindowRuntime(network, name=runtime, key=_key_of(bundle), device=device),
     )
+
+
+def _window_mb(bundle: Bundle, inferer: Inferer) -> Callable[[int], float] | None:
+    """What so many of the bundle's windows take together; None where that cannot be reckoned."""
+    shape = batch_shape(inferer, len(bundle.channels))
+    if shape is None or "network_def" not in bundle.config:
+        return None
+
+    @cache
+    def reckoned(count: int) -> float:
+        network = bundle.build("network_def", bundle.parser(device=torch.device("cpu")))
+        return CONVOLUTIONS_TAKE * inference_mb(network, (count, *shape[1:]))
+
+    return reckoned
 
 
 def _mirrored(bundle: Bundle, inferer: Inferer) -> Inferer:

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["NetworkCost", "network_cost"]
+__all__ = ["NetworkCost", "inference_mb", "network_cost"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,14 @@ def network_cost(network: nn.Module, shape: Sequence[int]) -> NetworkCost:
         training_mb=training / 1e6,
         weights_mb=weights / 1e6,
     )
+
+
+def inference_mb(network: nn.Module, shape: Sequence[int]) -> float:
+    """10⁶ bytes of the maps of one input of this shape, (B, C, *S), at the fullest moment of inference."""
+    network.eval()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        image = torch.empty(tuple(shape))
+        return _peak_bytes(lambda: _forward(network, image)) / 1e6
 
 
 @torch.no_grad()

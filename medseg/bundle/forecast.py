@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from medseg.bundle.cost import network_cost
+from medseg.bundle.outputs import Extras
 from medseg.bundle.segment import Runner
 from medseg.inference import (
     MirrorInferer,
@@ -27,7 +28,7 @@ from medseg.inference import (
 )
 from medseg.io import CaseFiles, read_case
 
-__all__ = ["Forecast", "forecast", "together"]
+__all__ = ["Forecast", "forecast", "together", "with_maps"]
 
 BLOCKS_HELD = 3
 """Copies of the planes under blending: their sum, the finished part, and what waits for its neighbours."""
@@ -36,6 +37,8 @@ MIRRORS_HELD = 2
 """Whole volumes of logits: the sum over the mirror images, and the one being computed."""
 
 BYTES_PER_MB = 1e6
+
+FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Forecast:
         seconds: for all windows, without reading and writing.
         ram_mb: of this process at its fullest moment, in 10⁶ bytes.
         gpu_mb: of the network and its maps; 0 on a CPU.
-        disk_mb: of the label map before it is compressed.
+        disk_mb: of the label map, and the maps that are wanted beside it, before they are compressed.
     """
 
     case_id: str
@@ -108,6 +111,7 @@ def together(forecasts: Sequence[Forecast]) -> Forecast:
     first, *others = forecasts
     if not others:
         return first
+    shared_mb = psutil.Process().memory_info().rss / BYTES_PER_MB  # each counted the process with all models in it
     windows = [one.n_windows for one in forecasts]
     seconds = [one.seconds for one in forecasts]
     n_windows = None if None in windows else sum(one for one in windows if one is not None)
@@ -117,9 +121,17 @@ def together(forecasts: Sequence[Forecast]) -> Forecast:
         n_windows=n_windows,
         seconds_a_window=in_all / n_windows if in_all is not None and n_windows else None,
         seconds=in_all,
-        ram_mb=sum(one.ram_mb for one in forecasts),
+        ram_mb=max(sum(one.ram_mb for one in forecasts) - len(others) * shared_mb, first.ram_mb),
         gpu_mb=sum(one.gpu_mb for one in forecasts),
     )
+
+
+def with_maps(one: Forecast, extras: Extras, *, n_channels: int, n_passes: int) -> Forecast:
+    """The same with the maps that are wanted beside the labels, before those that are packed are."""
+    n_maps = (2 if n_passes > 1 else 1) if extras.uncertainty else 0
+    maps_mb = FLOAT_BYTES * n_maps * one.disk_mb  # a label takes a byte
+    shares_mb = n_channels * one.disk_mb if extras.probabilities else 0.0
+    return replace(one, disk_mb=one.disk_mb + maps_mb + shares_mb, ram_mb=one.ram_mb + maps_mb)
 
 
 @torch.inference_mode()

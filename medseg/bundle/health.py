@@ -14,6 +14,7 @@ import torch
 from medseg.bundle.download import large_files
 from medseg.bundle.load import find_bundles, load_bundle
 from medseg.errors import MedsegError
+from medseg.free_memory import free_memory_bytes, total_memory_bytes
 
 __all__ = ["Finding", "examine"]
 
@@ -78,9 +79,9 @@ def _devices() -> list[Finding]:
 
 
 def _memory() -> Finding:
-    memory = psutil.virtual_memory()
-    found = f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free"
-    is_enough = memory.available >= MEMORY_WANTED_GB * 1e9
+    free, total = free_memory_bytes(), total_memory_bytes()
+    found = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free"
+    is_enough = free >= MEMORY_WANTED_GB * 1e9
     return Finding("memory", "well" if is_enough else "low", found, "" if is_enough else "close other programs")
 
 

@@ -111,6 +111,11 @@ def plan_outputs(
         if paths.labels.resolve() in inputs:
             raise OutputError(f"{paths.labels.name} is an input: results never replace it. Choose another --output.")
         for path in paths.all:
+            if len(planned) > 1 and path.is_file() and not overwrite:
+                raise OutputError(
+                    f"{path} exists already and was not replaced. Go on with --resume where a cohort was interrupted, "
+                    "use --overwrite, or choose another folder."
+                )
             check_target(path, overwrite=overwrite)
     return planned
 

@@ -10,13 +10,13 @@ from importlib import import_module
 from math import prod
 from typing import Any
 
-import psutil
 import torch
 from monai.utils import ensure_tuple_rep
 
 from medseg.bundle.cost import network_cost
 from medseg.data import DataManifest, Fingerprint
 from medseg.errors import BundleError
+from medseg.free_memory import total_memory_bytes
 from medseg.networks import network_names
 
 __all__ = ["Plan", "plan_bundle"]
@@ -163,7 +163,7 @@ def _slice_axis(fingerprint: Fingerprint) -> int:
 def _memory_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return min(float(torch.cuda.get_device_properties(device).total_memory) / 1e6, MOST_MEMORY_MB)
-    return min(float(psutil.virtual_memory().total) / 1e6, MOST_MEMORY_MB)
+    return min(total_memory_bytes() / 1e6, MOST_MEMORY_MB)
 
 
 def _written(config: Any) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 The command line, the viewer and the label server call these functions.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from medseg.io import (
     CaseFiles,
     FailedCase,
     Scan,
+    case_sha256,
     probability_file,
     read_case,
     resolve_cases,
@@ -33,6 +36,7 @@ from medseg.record import (
     OutputGrid,
     RunRecord,
     UsedBundle,
+    plain_settings,
     process_peak_memory_mb,
     write_record,
 )
@@ -124,12 +128,33 @@ class Runner:
                 *(build_segmenter(one, device=device, runtime=runtime, mirror=mirror) for one in self._others),
             )
         )
-        self._used = tuple(map(_used, (bundle, *self._others)))  # now, and not when a file may have been replaced
+        models = (bundle, *self._others)
+        self._used = tuple(map(_used, models))  # now, and not when a file may have been replaced
+        self._configs_sha256 = tuple(map(_config_sha256, models))
 
     @property
     def used(self) -> UsedBundle:
         """The bundle for the records, with the hash of the weights that were loaded."""
         return self._used[0]
+
+    def has_done(self, case: CaseFiles, files: OutputPaths) -> bool:
+        """Whether all results are there, and came of this very scan, these models and these options.
+
+        Raises:
+            MedsegError: the scan cannot be opened.
+        """
+        written = [path for path in files.all if path != files.mutual_information]  # of one pass there is none
+        if not all(path.is_file() for path in written):
+            return False
+        if files.labels.stat().st_mtime_ns < files.record.stat().st_mtime_ns:  # a run that replaces was ended between
+            return False
+        try:
+            kept = RunRecord.model_validate_json(files.record.read_bytes())
+        except (OSError, ValueError):
+            return False
+        wanted = (*self._used, self._configs_sha256, plain_settings(self._settings()))
+        found = (kept.bundle, *kept.others, kept.configs_sha256, kept.settings)
+        return found == wanted and kept.input_sha256 == case_sha256(case)
 
     def run(self, case: CaseFiles, files: OutputPaths, *, overwrite: bool, stages: Stages | None = None) -> CaseResult:
         """Segment one case and write its results, the labels last.
@@ -163,7 +188,10 @@ class Runner:
         together = replace(self._together, measures_uncertainty=files.uncertainty is not None)
         if files.probabilities is None:
             return together(image, stages=stages)
-        with probability_file(files.probabilities, read.scan.geometry, overwrite=overwrite) as sink:
+        is_of_regions = self.segmenter.region_threshold is not None
+        with probability_file(
+            files.probabilities, read.scan.geometry, overwrite=overwrite, is_of_regions=is_of_regions
+        ) as sink:
             return together(image, stages=stages, probabilities=sink)
 
     def finish(self, inferred: InferredCase, files: OutputPaths, *, overwrite: bool) -> CaseResult:
@@ -202,6 +230,7 @@ class Runner:
             started_utc=measures.started_utc,
             bundle=self.used,
             others=self._used[1:],
+            configs_sha256=self._configs_sha256,
             input_sha256=scan.sha256,
             channels=tuple(InputChannel(name=name) for name in self.segmenter.channel_names),
             output_grid=OutputGrid.of(scan.geometry),
@@ -308,6 +337,10 @@ def _extent_warnings(bundle: Bundle, scan: Scan) -> tuple[str, ...]:
 
 def _used(bundle: Bundle) -> UsedBundle:
     return UsedBundle(name=bundle.name, version=bundle.version, weights_sha256=sha256_of(bundle.weights_path))
+
+
+def _config_sha256(bundle: Bundle) -> str:
+    return hashlib.sha256(json.dumps(bundle.config, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _holds_code(values: Sequence[Any]) -> bool:

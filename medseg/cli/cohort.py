@@ -20,11 +20,15 @@ __all__ = ["CohortOutcome", "run_cohort", "shown_stages"]
 
 @dataclass(frozen=True)
 class CohortOutcome:
-    """What became of the cases; ``exit_code`` is that of the first failure, 0 without one."""
+    """What became of the cases; ``exit_code`` is that of the first failure, 0 without one.
+
+    ``kept`` are the cases that an earlier call had done.
+    """
 
     results: tuple[CaseResult, ...]
     failures: tuple[FailedCase, ...]
     exit_code: int
+    kept: tuple[str, ...] = ()
 
 
 def run_cohort(
@@ -38,8 +42,13 @@ def run_cohort(
     options: GlobalOptions,
     others: Sequence[Bundle] = (),
     mirror: bool = False,
+    resume: bool = False,
 ) -> CohortOutcome:
     """Every case through one loaded model, or several that are averaged.
+
+    Args:
+        resume: leave the results of an earlier call that are whole and came of the same scan, models and options;
+            whatever else lies in their places is replaced.
 
     Raises:
         SettingsError: the runtime is not there; no case was run.
@@ -55,11 +64,13 @@ def run_cohort(
         runner = Runner(bundle, device=device, runtime=runtime, others=others, mirror=mirror)
         progress.remove_task(loading)
         every = progress.add_task("cases", total=len(cases))
+        kept = [case.case_id for case in cases if resume and _has_done(runner, case, planned[case.case_id])]
+        progress.advance(every, len(kept))
         ends = run_cases(
             runner,
-            cases,
+            [case for case in cases if case.case_id not in kept],
             planned,
-            overwrite=overwrite,
+            overwrite=overwrite or resume,
             stages_of=lambda case: shown_stages(progress, case.case_id),
         )
         for end in ends:
@@ -76,7 +87,14 @@ def run_cohort(
                 exit_code = exit_code or 1
             told = _tell_runtime(runner, told, shown=not options.quiet)
             progress.advance(every)
-    return CohortOutcome(tuple(results), tuple(failures), exit_code)
+    return CohortOutcome(tuple(results), tuple(failures), exit_code, tuple(kept))
+
+
+def _has_done(runner: Runner, case: CaseFiles, files: OutputPaths) -> bool:
+    try:
+        return runner.has_done(case, files)
+    except (MedsegError, OSError):  # the run itself says what is wrong with the scan
+        return False
 
 
 def _tell_runtime(runner: Runner, told: str | None, *, shown: bool) -> str | None:

@@ -4,6 +4,7 @@ Nothing heavy is imported here or at the top of a command's file, so that ``meds
 """
 
 import logging
+import signal
 import sys
 import traceback
 import warnings
@@ -21,6 +22,7 @@ from medseg.cli.cross_validate import cross_validate
 from medseg.cli.data import data_app
 from medseg.cli.demo import demo
 from medseg.cli.doctor import doctor
+from medseg.cli.ending import SIGNAL_EXIT
 from medseg.cli.evaluate import evaluate
 from medseg.cli.journal import journal_app
 from medseg.cli.label import label_app
@@ -32,8 +34,8 @@ from medseg.errors import MedsegError
 __all__ = ["app", "run"]
 
 GLOBAL_FLAGS = ("--json", "--quiet", "--debug")
-INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 + SIGINT, as shells count it."""
+INTERRUPTED = SIGNAL_EXIT + signal.SIGINT
+"""Exit code after Ctrl-C."""
 
 
 class _GlobalFlagsAnywhere(TyperGroup):
@@ -105,9 +107,11 @@ def run(arguments: list[str] | None = None) -> None:
     except MedsegError as error:
         _explain(error, debug=debug)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        error_line("interrupted: nothing half-written was left behind.")
-        sys.exit(INTERRUPTED)
+    except (KeyboardInterrupt, SystemExit) as leaving:  # typer turns Ctrl-C into an exit without a word
+        code = INTERRUPTED if isinstance(leaving, KeyboardInterrupt) else leaving.code
+        if isinstance(code, int) and code > SIGNAL_EXIT:
+            error_line("interrupted: nothing half-written was left behind.")
+        sys.exit(code)
     except Exception as error:  # noqa: BLE001  the last line of defence: a person gets one line, not a trace
         _explain(error, debug=debug)
         sys.exit(1)

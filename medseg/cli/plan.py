@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import torch
 from rich.table import Table
 
-from medseg.bundle import Bundle, Forecast, Runner, forecast, together
+from medseg.bundle import Bundle, Extras, Forecast, Runner, forecast, together, with_maps
 from medseg.cli.console import messages, print_json, progress_bars
 from medseg.cli.context import GlobalOptions
-from medseg.inference import keep_freed_memory
-from medseg.io import CaseFiles
+from medseg.errors import MedsegError
+from medseg.inference import MirrorInferer, keep_freed_memory
+from medseg.io import CaseFiles, FailedCase
 
 __all__ = ["show_plan"]
 
@@ -21,23 +22,31 @@ def show_plan(
     device: torch.device,
     runtime: str,
     mirror: bool,
+    extras: Extras,
     options: GlobalOptions,
-) -> None:
-    """Forecast every case and print the plan.
+) -> tuple[FailedCase, ...]:
+    """Forecast every case and print the plan; the cases that would fail, and why.
 
     Raises:
-        MedsegError: the model cannot be loaded, or a case cannot be read.
+        MedsegError: the model cannot be loaded, or the only case cannot be read.
     """
     keep_freed_memory()
     runners = [Runner(bundle, device=device, runtime=runtime, mirror=mirror) for bundle in bundles]
     with progress_bars(shown=not options.quiet) as progress:
-        plans = [
-            together([forecast(runner, case) for runner in runners])
-            for case in progress.track(cases, description="planning")
-        ]
+        plans, failures = [], []
+        for case in progress.track(cases, description="planning"):
+            try:
+                plan = together([forecast(runner, case) for runner in runners])
+            except MedsegError as error:
+                if len(cases) == 1:
+                    raise
+                failures.append(FailedCase(case.case_id, str(error)))
+            else:
+                n_channels = len(bundles[0].output_channels)
+                plans.append(with_maps(plan, extras, n_channels=n_channels, n_passes=_n_passes(runners)))
     if options.json:
         print_json([plan.as_json() for plan in plans])
-        return
+        return tuple(failures)
     headings = ("case", "network's grid", "windows", "by", "time", "memory", "GPU memory", "disk")
     table = Table(*headings)
     for plan in plans:
@@ -47,6 +56,12 @@ def show_plan(
     messages.print(
         f"{len(plans)} cases, about {_duration(sum(known))} for the windows of {len(known)}. Nothing was run."
     )
+    return tuple(failures)
+
+
+def _n_passes(runners: Sequence[Runner]) -> int:
+    inferers = [runner.segmenter.inferer for runner in runners]
+    return sum(inferer.n_passes if isinstance(inferer, MirrorInferer) else 1 for inferer in inferers)
 
 
 def _cells(plan: Forecast) -> list[str]:

@@ -10,6 +10,7 @@ import typer
 
 from medseg.cli.console import error_line, messages, print_json, working
 from medseg.cli.context import GlobalOptions, options_of
+from medseg.cli.ending import tidied_when_ended
 from medseg.cli.loading import are_brought_along, import_monai_alone, without_garbage_collection
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ def segment(
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", hidden=True, help="Short for --also uncertainty.")
     ] = False,
+    resume: Annotated[  # hidden: whoever finds results in the way is told of it
+        bool,
+        typer.Option("--resume", hidden=True, help="Keep results that are whole and would come out the same."),
+    ] = False,
     trust: Annotated[  # hidden: whoever needs it is told the whole option, with the digest
         str | None,
         typer.Option(hidden=True, metavar="SHA256", help="Vouch for a model of others, by the digest medseg names."),
@@ -87,25 +92,36 @@ def segment(
     unresolved = [case for case in resolved if not isinstance(case, CaseFiles)]
     if not cases:
         raise CaseError(unresolved[0].message if unresolved else "no scan was found in what was given.")
-    if plan:
-        show_plan([loaded, *others], cases, device=chosen, runtime=runtime, mirror="mirror" in wanted, options=options)
-        return
     extras = Extras(uncertainty="uncertainty" in wanted, probabilities="probabilities" in wanted)
-    planned = plan_outputs(cases, output, overwrite=overwrite, extras=extras)
+    mirror = "mirror" in wanted
+    if plan:
+        with tidied_when_ended():
+            failed = show_plan(
+                [loaded, *others], cases, device=chosen, runtime=runtime, mirror=mirror, extras=extras, options=options
+            )
+        failures = [*unresolved, *failed]
+        for failure in failures:
+            error_line(f"{failure.case_id}: {failure.message}")
+        if failures:
+            raise typer.Exit(1)
+        return
+    planned = plan_outputs(cases, output, overwrite=overwrite or resume, extras=extras)
     if not options.quiet:
         _show_channels(cases)
         _show_passed_over(unread_files([given for given in inputs if "=" not in given]))
-    outcome = run_cohort(
-        loaded,
-        cases,
-        planned,
-        device=chosen,
-        runtime=runtime,
-        overwrite=overwrite,
-        options=options,
-        others=others,
-        mirror="mirror" in wanted,
-    )
+    with tidied_when_ended():
+        outcome = run_cohort(
+            loaded,
+            cases,
+            planned,
+            device=chosen,
+            runtime=runtime,
+            overwrite=overwrite,
+            options=options,
+            others=others,
+            mirror=mirror,
+            resume=resume,
+        )
     report_outcome(outcome, unresolved=unresolved, options=options)
 
 
@@ -148,16 +164,20 @@ def _models(bundles: Sequence[str], weights: Sequence[Path], *, trust: str | Non
 def report_outcome(outcome: CohortOutcome, *, unresolved: Sequence[FailedCase], options: GlobalOptions) -> None:
     """Say what was done and what failed, and leave with the exit code that this calls for."""
     failures = [*unresolved, *outcome.failures]
-    count = len(outcome.results) + len(failures)
+    count = len(outcome.kept) + len(outcome.results) + len(failures)
     for failure in failures:
         error_line(failure.message if count == 1 else f"{failure.case_id}: {failure.message}")
     if options.json:
-        print_json([*(result.as_json() for result in outcome.results), *(_failure_json(entry) for entry in failures)])
+        kept = ({"case_id": case_id, "status": "kept"} for case_id in outcome.kept)
+        done = (result.as_json() for result in outcome.results)
+        print_json([*kept, *done, *(_failure_json(entry) for entry in failures)])
     elif not options.quiet:
+        if outcome.kept:
+            messages.print(f"{len(outcome.kept)} of {count} cases were done before, with the same scan and model.")
         show_results(outcome.results)
     if failures:
         if count > 1:
-            messages.print(f"{len(outcome.results)} of {count} cases done, {len(failures)} failed.")
+            messages.print(f"{count - len(failures)} of {count} cases done, {len(failures)} failed.")
         raise typer.Exit(outcome.exit_code if count == 1 else 1)
 
 

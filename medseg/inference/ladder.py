@@ -1,10 +1,11 @@
 """Out of memory is a step down, not an end: the same windows with less of them in memory at once.
 
-On a GPU each step is taken when the one before ran out of memory. A CPU has no such error, the system ends the
-process instead; there windows of a volume go one by one from the start: a batch of them is no faster.
+Each step is taken when the one before ran out of memory. On a CPU the system mostly ends the process instead, so that
+the first step is chosen from the memory that is free; there windows of a volume go one by one from the start: a batch
+of them is no faster.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -12,13 +13,19 @@ import torch
 from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
 from torch import nn
 
+from medseg.errors import RunError
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.slices import SliceBySliceInferer
 from medseg.inference.three_planes import ThreePlaneInferer
 
-__all__ = ["HalfPrecision", "Rung", "half_precision", "rungs"]
+__all__ = ["HalfPrecision", "Rung", "half_precision", "is_out_of_memory", "rungs", "too_little_memory", "within"]
 
 CPU = torch.device("cpu")
+CPU_OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+"""What torch 2.13 says on a CPU, in a RuntimeError like any other."""
+
+HALF = 0.5
+
 AS_GIVEN = "the windows that the bundle takes together"
 
 
@@ -30,29 +37,56 @@ class Rung:
     inferer: Inferer
     is_half: bool = False
 
+    @property
+    def batch_size(self) -> int:
+        """How many windows pass through the network together."""
+        return _batch_of(self.inferer)
+
     def network(self, network: nn.Module) -> nn.Module:
         """The network as it computes on this rung."""
         return HalfPrecision(network) if self.is_half else network
 
 
 def rungs(inferer: Inferer, *, device: torch.device) -> Iterator[Rung]:
-    """The bundle's way first, then ways that take less and less memory; one alone on a CPU.
+    """The bundle's way first, then ways that take less and less memory.
 
     All blend the same windows in float32. The last computes them in half precision.
     """
-    if device.type == "cpu":
-        yield Rung(AS_GIVEN, _with_batch(inferer, 1) if _is_volumetric(inferer) else inferer)
-        return
+    if device.type == "cpu" and _is_volumetric(inferer):
+        inferer = _with_batch(inferer, 1)
     yield Rung(AS_GIVEN, inferer)
     size = _batch_of(inferer)
     while size > 1:
         size //= 2
         inferer = _with_batch(inferer, size)
         yield Rung(f"{size} windows at once", inferer)
-    if _is_volumetric(inferer):
+    if device.type != "cpu" and _is_volumetric(inferer):
         inferer = _blended_on_cpu(inferer)
         yield Rung("windows blended on the CPU", inferer)
     yield Rung("windows in half precision", inferer, is_half=True)
+
+
+def within(steps: Sequence[Rung], *, free_mb: float, window_mb: Callable[[int], float]) -> list[Rung]:
+    """The rungs from the first on whose windows fit into the memory that is free; the last one at any rate.
+
+    Args:
+        window_mb: what so many windows take together within the network, in 10⁶ bytes.
+    """
+    for number, step in enumerate(steps[:-1]):
+        if window_mb(step.batch_size) * (HALF if step.is_half else 1) <= free_mb:
+            return [*steps[number:]]
+    return [*steps[-1:]]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it says that memory is too little, on a GPU or a CPU, and nothing else."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or CPU_OUT_OF_MEMORY in str(error)
+
+
+def too_little_memory(device: torch.device) -> RunError:
+    """What is left to say below the last rung."""
+    advice = "use a machine, or a container, with more memory" if device.type == "cpu" else "use --device cpu"
+    return RunError(f"{device} has too little memory even for one window in half precision: {advice}.")
 
 
 class HalfPrecision(nn.Module):

@@ -17,11 +17,11 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import nn
 
-from medseg.errors import RunError, SettingsError
+from medseg.errors import SettingsError
 from medseg.geometry import Geometry, geometry_of, plane_positions
 from medseg.inference.blocks import Blocks, NotBlockwiseError, logits_in_blocks
 from medseg.inference.constant import ConstantWindowsOnce
-from medseg.inference.ladder import Rung, rungs
+from medseg.inference.ladder import Rung, is_out_of_memory, too_little_memory
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.predict import predict_logits, preprocess
 from medseg.inference.restore import logits_on_scan
@@ -87,14 +87,16 @@ class ManyPasses:
         networks = [
             one.network_for(volume, stages=stages) for one, volume in zip(self.segmenters, prepared, strict=True)
         ]
-        ladders = [list(rungs(_inner(one.inferer), device=one.device)) for one in self.segmenters]
+        ladders = [one.rungs_for(_inner(one.inferer), stages=stages) for one in self.segmenters]
         for step in range(max(map(len, ladders))):
             steps = [ladder[min(step, len(ladder) - 1)] for ladder in ladders]
             passes = self._passes(prepared, networks, steps)
             try:
                 found = _Average(scan, first, measures=self.measures_uncertainty, sink=probabilities)
                 self._run(passes, found, scan, stages)
-            except torch.OutOfMemoryError:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 stages.told(f"{first.device} ran out of memory with {steps[0].name}: trying with less.")
                 if first.device.type == "cuda":
                     torch.cuda.empty_cache()
@@ -104,7 +106,7 @@ class ManyPasses:
             assert found.labels is not None, "a scan has planes"
             segmentation = first.cleaned(found.labels, scan, stages=stages)
             return replace(segmentation, uncertainty=found.uncertainty(segmentation))
-        raise RunError(f"{first.device} has too little memory even for one window in half precision: use --device cpu.")
+        raise too_little_memory(first.device)
 
     def _passes(
         self, prepared: Sequence[MetaTensor], networks: Sequence[nn.Module], steps: Sequence[Rung]

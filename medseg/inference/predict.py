@@ -6,7 +6,7 @@ from monai.inferers import Inferer
 from monai.transforms import Compose, LoadImage, LoadImaged
 from torch import nn
 
-from medseg.errors import RunError
+from medseg.errors import ImageError, RunError
 
 __all__ = ["predict_logits", "preprocess"]
 
@@ -15,14 +15,24 @@ READERS = (LoadImage, LoadImaged)
 
 
 def preprocess(image: MetaTensor, preprocessing: Compose) -> MetaTensor:
-    """An image (C, I, J, K) as read, on the network's grid: through a bundle's transforms, less its reader."""
+    """An image (C, I, J, K) as read, on the network's grid: through a bundle's transforms, less its reader.
+
+    Raises:
+        ImageError: the bundle's cropping leaves nothing of it.
+    """
     steps = [step for step in preprocessing.transforms if not isinstance(step, READERS)]
     if not steps:
         return image
     data = {"image": image.clone()}  # MONAI 1.6.1: NormalizeIntensity(nonzero=True) writes into what it is given
     for step in steps:
         data = step(data)
-    return data["image"]
+    prepared: MetaTensor = data["image"]
+    if not prepared.numel():
+        raise ImageError(
+            "the model's cropping leaves nothing of the scan: no voxel has an intensity that it takes for the patient. "
+            "Check the intensities (a CT must be in Hounsfield units), and that the scan is one the model is for."
+        )
+    return prepared
 
 
 @torch.inference_mode()

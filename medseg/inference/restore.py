@@ -132,30 +132,34 @@ def logits_on_scan(
     """
     for group in _planes_on_scan(blocks, source, target, n_planes=n_planes, timed=timed):
         with timed():
-            channels = [
-                resample_volume(
-                    channel,
-                    group.source,
-                    group.target,
-                    interpolation=Interpolation.LINEAR,
-                    outside=OUTSIDE_LOGIT if index or is_regions else 0.0,
-                )
-                for index, channel in enumerate(group.values.float())
-            ]
-            place = group.axis, group.first
+            place, found = (group.axis, group.first), _logits_of(group, is_regions=is_regions)
             del group
-        yield *place, torch.stack(channels)
+        yield *place, found
+
+
+def _logits_of(group: "_Planes", *, is_regions: bool) -> torch.Tensor:
+    values = group.values.float()
+    outside = [OUTSIDE_LOGIT if index or is_regions else 0.0 for index in range(len(values))]
+    if not group.is_seen:  # a crop may be smaller than the scan by many planes
+        return values.new_tensor(outside)[:, None, None, None].repeat(1, *group.target.shape)
+    return torch.stack(
+        [
+            resample_volume(channel, group.source, group.target, interpolation=Interpolation.LINEAR, outside=value)
+            for channel, value in zip(values, outside, strict=True)
+        ]
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class _Planes:
-    """Planes of the scan, from ``first`` on along ``axis``, and the logits that they lie among."""
+    """Planes of the scan, from ``first`` on along ``axis``, and the logits that they lie among, if any do."""
 
     axis: int
     first: int
     values: torch.Tensor
     source: Geometry
     target: Geometry
+    is_seen: bool = True
 
 
 def _planes_on_scan(
@@ -202,6 +206,7 @@ def _planes_on_scan(
                     held.narrow(blocks.axis + 1, begin - first, count),  # no name: it would keep the block alive
                     _shifted(source, blocks.axis, begin, count),
                     _shifted(target, along, int(wanted.min()), len(wanted)),
+                    is_seen=len(inside) > 0,
                 )
         is_open[ready] = False
         needed = int(lower[is_open].min()) if is_open.any() else end

@@ -15,11 +15,12 @@ from monai.transforms import Activationsd, AsDiscreted, Compose, Invertd, SaveIm
 from monai.utils import ensure_tuple, fall_back_tuple
 from torch import nn
 
-from medseg.errors import ImageError, RunError
+from medseg.errors import ImageError
+from medseg.free_memory import free_memory_bytes
 from medseg.geometry import Geometry, geometry_of
 from medseg.inference.blocks import Blocks, NotBlockwiseError, logits_in_blocks
 from medseg.inference.constant import ConstantWindowsOnce
-from medseg.inference.ladder import rungs
+from medseg.inference.ladder import Rung, is_out_of_memory, rungs, too_little_memory, within
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.predict import predict_logits, preprocess
 from medseg.inference.restore import RestoreLabelsd, restore_blocks, restore_labels, restore_regions
@@ -39,6 +40,9 @@ __all__ = [
     "timed_parts",
     "windows_of",
 ]
+
+PLENTY_MB = 4_000
+"""Free memory in which every network here computes as its bundle says; with less it is reckoned: that takes seconds."""
 
 REPLACED = (Activationsd, AsDiscreted, Invertd, RestoreLabelsd, SaveImaged)
 """Steps of a bundle's postprocessing that the engine does itself: restoring, choosing the label, writing."""
@@ -87,6 +91,8 @@ class Segmenter:
     region_threshold: float | None = None
     runtime: WindowRuntime | None = None
     """What computes the windows; without it the network itself."""
+    window_mb: Callable[[int], float] | None = None
+    """What so many windows take together within the network, in 10⁶ bytes, where that is known."""
     reuses_constant_windows: bool = True
     """Whether windows that show nothing are computed once; the labels are the same."""
 
@@ -136,20 +142,34 @@ class Segmenter:
         """How many windows a preprocessed volume of these sizes takes; None where the inferer has none."""
         return windows_of(self.inferer, sizes)
 
+    def rungs_for(self, inferer: Inferer, *, stages: Stages) -> list[Rung]:
+        """The ways to take the inferer's windows, the first one that fits into the memory that is free first."""
+        steps = list(rungs(inferer, device=self.device))
+        is_compiled = self.runtime is not None and self.runtime.choice.name != "torch"
+        free_mb = free_memory_bytes() / 1e6
+        if self.device.type != "cpu" or self.window_mb is None or is_compiled or free_mb >= PLENTY_MB:
+            return steps
+        chosen = within(steps, free_mb=free_mb, window_mb=self.window_mb)
+        if len(chosen) < len(steps):
+            stages.told(f"{free_mb / 1000:.1f} GB of memory are free: computing with {chosen[0].name}.")
+        return chosen
+
     def _within_memory(self, image: MetaTensor, scan: Geometry, network: nn.Module, stages: Stages) -> torch.Tensor:
         """Labels (1, I, J, K), or regions (L, I, J, K), on the scan's grid, on the first rung that fits.
 
         Raises:
             RunError: not even the last rung fits into the device's memory.
         """
-        for rung in rungs(self.inferer, device=self.device):
+        for rung in self.rungs_for(self.inferer, stages=stages):
             computing = rung.network(network)
             sparing = ConstantWindowsOnce(computing) if self.reuses_constant_windows else None
             try:
                 restored = self._inferred(
                     image, scan, network=sparing or computing, inferer=rung.inferer, stages=stages
                 )
-            except torch.OutOfMemoryError:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 stages.told(f"{self.device} ran out of memory with {rung.name}: trying with less.")
                 if self.device.type == "cuda":
                     torch.cuda.empty_cache()
@@ -157,7 +177,7 @@ class Segmenter:
             if sparing is not None:
                 stages.counted(WindowCount(sparing.n_windows, sparing.n_reused))
             return restored
-        raise RunError(f"{self.device} has too little memory even for one window in half precision: use --device cpu.")
+        raise too_little_memory(self.device)
 
     def _inferred(
         self, image: MetaTensor, scan: Geometry, *, network: nn.Module, inferer: Inferer, stages: Stages

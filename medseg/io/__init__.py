@@ -3,7 +3,7 @@
 from medseg.io.case import CaseFiles, ChannelFile, ChannelSpec, FailedCase
 from medseg.io.loading import file_doubts
 from medseg.io.probabilities import PROBABILITY_SUFFIX, probability_file
-from medseg.io.read import Scan, read_case, read_labels, read_volume
+from medseg.io.read import Scan, case_sha256, read_case, read_labels, read_volume
 from medseg.io.resolve import resolve_cases, unread_files
 from medseg.io.write import LABEL_SUFFIXES, write_image, write_labels
 
@@ -15,6 +15,7 @@ __all__ = [
     "ChannelSpec",
     "FailedCase",
     "Scan",
+    "case_sha256",
     "file_doubts",
     "probability_file",
     "read_case",

@@ -21,7 +21,7 @@ from medseg.io.case import CaseFiles, ChannelFile
 from medseg.io.loading import load_stored, stored_files
 from medseg.io.stored import StoredImage
 
-__all__ = ["Scan", "read_case", "read_labels", "read_volume"]
+__all__ = ["Scan", "case_sha256", "read_case", "read_labels", "read_volume"]
 
 WHOLE_NUMBER_TOLERANCE = 1e-4
 """Labels stored as floats are whole numbers to this; a header's scaling rounds in the seventh digit."""
@@ -94,8 +94,7 @@ def read_case(case: CaseFiles) -> Scan:
     if image is None:
         raise ImageError(f"case {case.case_id} names no files: one for each channel was expected.")
     geometry = grids[0][1]
-    paths = tuple(dict.fromkeys(entry.path for entry in case.channels))
-    return Scan(case.case_id, _tensor(image, geometry), geometry, _sha256_of(paths), tuple(dict.fromkeys(warnings)))
+    return Scan(case.case_id, _tensor(image, geometry), geometry, case_sha256(case), tuple(dict.fromkeys(warnings)))
 
 
 def _geometry(stored: StoredImage, path: Path) -> Geometry:
@@ -187,7 +186,9 @@ def _rounded(array: NDArray[Any], name: str) -> NDArray[np.int64]:
     return whole
 
 
-def _sha256_of(paths: tuple[Path, ...]) -> str:
+def case_sha256(case: CaseFiles) -> str:
+    """The hash of the files of a case, as its ``Scan`` carries it."""
+    paths = dict.fromkeys(entry.path for entry in case.channels)
     digests = sorted(_file_sha256(file) for path in paths for file in stored_files(path))
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from medseg.errors import ImageError
+from medseg.free_memory import free_memory_bytes
 
 __all__ = ["StoredImage", "check_memory", "check_shape"]
 
@@ -56,7 +56,7 @@ def check_memory(path: Path, shape: tuple[int, ...]) -> None:
     Raises:
         ImageError: it does not fit.
     """
-    needed, free = math.prod(shape) * READ_BYTES_PER_VOXEL, psutil.virtual_memory().available
+    needed, free = math.prod(shape) * READ_BYTES_PER_VOXEL, free_memory_bytes()
     if needed > free:
         text = "×".join(str(size) for size in shape)
         raise ImageError(

@@ -14,6 +14,7 @@ from medseg.record.run_record import (
     UsedRuntime,
     UsedWindows,
     package_versions,
+    plain_settings,
     write_record,
 )
 from medseg.record.stopwatch import Stopwatch, process_peak_memory_mb
@@ -44,6 +45,7 @@ __all__ = [
     "WorkLock",
     "holder_of",
     "package_versions",
+    "plain_settings",
     "process_peak_memory_mb",
     "state_of",
     "tag_of",

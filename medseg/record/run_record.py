@@ -33,6 +33,7 @@ __all__ = [
     "UsedRuntime",
     "UsedWindows",
     "package_versions",
+    "plain_settings",
     "write_record",
 ]
 
@@ -150,7 +151,8 @@ class RunRecord(Settings):
     """How one segmentation came about.
 
     ``input_sha256`` is the hash of the whole case (of the sorted hashes of its files, where there are several).
-    ``others`` are the models whose probabilities were averaged with the bundle's.
+    ``others`` are the models whose probabilities were averaged with the bundle's; ``configs_sha256`` are the hashes
+    of the configurations of all.
     ``settings`` are the numbers of the bundle that shaped the result. ``stage_s`` are the stopwatch's seconds;
     ``process_peak_memory_mb`` is the peak of the process so far, not of this case alone.
     """
@@ -160,6 +162,7 @@ class RunRecord(Settings):
     started_utc: Utc = Field(default_factory=lambda: datetime.now(UTC))
     bundle: UsedBundle
     others: tuple[UsedBundle, ...] = ()
+    configs_sha256: tuple[Sha256, ...] = ()
     input_sha256: Sha256
     channels: tuple[InputChannel, ...] = Field(min_length=1)
     output_grid: OutputGrid
@@ -172,6 +175,12 @@ class RunRecord(Settings):
     warnings: tuple[str, ...] = ()
     machine: Machine = Field(default_factory=Machine.this)
     packages: dict[str, str] = Field(default_factory=package_versions)
+
+
+def plain_settings(values: Mapping[str, Any]) -> Mapping[str, JsonValue]:
+    """Settings as they are read back from a record."""
+    plain: Mapping[str, JsonValue] = _as_json(values)
+    return plain
 
 
 def write_record(path: Path, record: RunRecord, *, input_paths: Iterable[Path], overwrite: bool) -> None:

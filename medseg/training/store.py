@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
 
-import psutil
 import torch
 from monai.data import MetaTensor
 from safetensors.torch import load_file, save_file
 
+from medseg.free_memory import free_memory_bytes
 from medseg.training.example import Example
 
 __all__ = ["ExampleStore", "default_budget"]
@@ -20,7 +20,7 @@ SHARE_OF_FREE_MEMORY = 0.5
 
 def default_budget() -> int:
     """Bytes that prepared scans may take where the recipe says nothing."""
-    return int(psutil.virtual_memory().available * SHARE_OF_FREE_MEMORY)
+    return int(free_memory_bytes() * SHARE_OF_FREE_MEMORY)
 
 
 class ExampleStore(Sequence[Example]):

@@ -74,3 +74,10 @@ def test_steps_that_are_no_compose_are_refused(folder, change, part):
     change(folder / "configs" / "inference.yaml", {part: {"_target_": "Identityd", "keys": "image"}})
     with pytest.raises(BundleError, match=f"bundle tiny: '{part}' is a Identityd: MONAI's Compose was expected"):
         build_segmenter(load_bundle(folder), device=CPU)
+
+
+def test_what_windows_take_is_known_before_they_are_computed(bundle):
+    segmenter = build_segmenter(bundle, device=torch.device("cpu"))
+    one, four = segmenter.window_mb(1), segmenter.window_mb(4)
+    assert one > 4 * 3 * 16**3 / 1e6  # its logits alone
+    assert four == pytest.approx(4 * one, rel=0.01)

@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from safetensors.torch import load_file, save_file
 
 from medseg.io import LABEL_SUFFIXES
 
@@ -210,6 +211,26 @@ def test_a_full_disk_leaves_no_half_file(tiny_bundle, write_scan, tmp_path):
     assert not any(name.startswith(".") for name in files_below(tmp_path / "out"))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows ends a process without a word to it")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_who_stops_a_run_is_told_so_and_finds_nothing_half_written(tiny_bundle, write_scan, tmp_path, number):
+    scan = write_scan(tmp_path / "scan.nii.gz", shape=(150, 150, 100))
+    out = tmp_path / "out"
+    running = subprocess.Popen(
+        _command("--quiet", "segment", scan, "--bundle", tiny_bundle, "--output", out, "--also", "probabilities"),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 300
+    while not list(out.glob(".*")) and time.monotonic() < deadline and running.poll() is None:
+        time.sleep(0.01)
+    running.send_signal(number)
+    _, said = running.communicate(timeout=300)
+    assert running.returncode == 128 + number
+    assert said == "error: interrupted: nothing half-written was left behind.\n"
+    assert not list(out.iterdir())
+
+
 def test_a_kill_in_the_middle_leaves_complete_files_only(tiny_bundle, write_scan, tmp_path):
     for number in range(12):
         write_scan(tmp_path / "in" / f"case{number:02}.nii.gz", shape=(40, 40, 40), seed=number)
@@ -249,6 +270,40 @@ def test_every_runtime_gives_the_labels_of_torch(runtime, medseg_command, tiny_b
     assert list((tmp_path / "cache" / "runtime").iterdir())
 
 
+def test_a_cohort_goes_on_where_it_was_and_what_changed_is_done_again(
+    medseg_command, tiny_bundle, write_scan, tmp_path
+):
+    for number in range(3):
+        write_scan(tmp_path / "in" / f"case{number}.nii.gz", shape=(20, 18, 14), seed=number)
+    other = tmp_path / "other.safetensors"
+    own = load_file(tiny_bundle / "models" / "model.safetensors")
+    save_file({name: -value for name, value in own.items()}, other)
+
+    def status(*more: object) -> str:
+        words = ("segment", tmp_path / "in", "--bundle", tiny_bundle, "--output", tmp_path / "out", "--json", *more)
+        ended = medseg_command(*words)
+        assert ended.exit_code == 0, ended.err
+        return "".join(entry["status"][0] for entry in sorted(json.loads(ended.out), key=lambda one: one["case_id"]))
+
+    assert status() == "ddd"
+    refused = medseg_command("segment", tmp_path / "in", "--bundle", tiny_bundle, "--output", tmp_path / "out")
+    assert "--resume" in refused.err
+    assert status("--resume") == "kkk"
+    (tmp_path / "out" / "case1.nii.gz").unlink()  # as a kill leaves it: the labels come last
+    assert status("--resume") == "kdk"
+    write_scan(tmp_path / "in" / "case2.nii.gz", shape=(20, 18, 14), seed=9)
+    assert status("--resume") == "kkd"
+    assert status("--resume", "--also", "mirror") == "ddd"
+    assert status("--resume") == "ddd"
+    assert status("--resume", "--weights", other) == "ddd"
+    assert status("--resume", "--weights", other) == "kkk"
+    assert status("--resume", "--weights", other, "--also", "probabilities") == "ddd"
+    record = tmp_path / "out" / "case1.json"  # a kill between the new record and the new labels
+    record.write_bytes(record.read_bytes())
+    (tmp_path / "out" / "case0.json").write_text("{")
+    assert status("--resume", "--weights", other) == "ddk"
+
+
 def test_an_unknown_runtime_is_refused_in_one_line(medseg_command, tiny_bundle, scan, tmp_path):
     outcome = medseg_command("segment", scan, "--bundle", tiny_bundle, "--output", tmp_path, "--runtime", "caffe")
     assert outcome.exit_code == 2
@@ -270,6 +325,27 @@ def test_the_plan_says_what_a_case_takes_and_does_nothing(medseg_command, tiny_b
     record = json.loads((tmp_path / "out" / "scan.json").read_text())
     assert record["runtime"]["name"] == plan["runtime"]
     assert "Nothing was run" in medseg_command(*given, "--plan", "--overwrite").err
+
+
+def test_a_plan_tells_of_a_case_that_would_fail_and_goes_on(medseg_command, tiny_bundle, write_scan, tmp_path):
+    for number in range(3):
+        write_scan(tmp_path / "in" / f"case{number}.nii.gz", shape=(20, 18, 12))
+    (tmp_path / "in" / "case1.nii.gz").write_bytes(b"no image")
+    outcome = medseg_command(
+        "segment", tmp_path / "in", "--bundle", tiny_bundle, "--output", tmp_path / "out", "--plan", "--json"
+    )
+    assert outcome.exit_code == 1
+    assert [plan["case_id"] for plan in json.loads(outcome.out)] == ["case0", "case2"]
+    assert [line.split()[1] for line in outcome.error_lines] == ["case1:"]
+
+
+def test_the_plan_of_several_models_counts_the_process_once_and_every_map(medseg_command, tiny_bundle, scan, tmp_path):
+    one = ("segment", scan, "--bundle", tiny_bundle, "--output", tmp_path / "out", "--plan", "--json")
+    (alone,) = json.loads(medseg_command(*one).out)
+    (two,) = json.loads(medseg_command(*one, "--bundle", tiny_bundle, "--also", "uncertainty,probabilities").out)
+    assert two["n_windows"] == 2 * alone["n_windows"]
+    assert two["ram_mb"] < 1.5 * alone["ram_mb"]
+    assert two["disk_mb"] == pytest.approx((1 + 2 * 4 + 3) * alone["disk_mb"])  # labels, two maps in float32, 3 shares
 
 
 def test_the_plan_of_slices_counts_every_slice(medseg_command, write_scan, tmp_path):

@@ -1,5 +1,7 @@
 """Out of memory is a step down: the same labels with less memory, and every step is told."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from monai.data import MetaTensor
@@ -9,7 +11,7 @@ from torch import nn
 
 from medseg.errors import RunError
 from medseg.inference import MirrorInferer, Segmenter, SliceBySliceInferer, Stages, rungs
-from medseg.inference.ladder import HalfPrecision
+from medseg.inference.ladder import HalfPrecision, is_out_of_memory, within
 from medseg.labels import Label, LabelTable
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -68,7 +70,7 @@ def test_the_last_rung_computes_in_half_precision(monkeypatch, image):
 
 
 def test_where_nothing_fits_one_line_says_what_to_do(monkeypatch, image):
-    with pytest.raises(RunError, match="too little memory even for one window in half precision: use --device cpu"):
+    with pytest.raises(RunError, match="in half precision: use a machine, or a container, with more memory"):
         segmenter_with(Greedy(most=0), monkeypatch)(image)
 
 
@@ -81,10 +83,34 @@ def test_another_error_is_no_reason_to_step_down(monkeypatch, image):
         segmenter_with(Broken(), monkeypatch)(image)
 
 
+@pytest.mark.parametrize(
+    "said", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_a_cpu_that_says_so_is_a_step_down_too(monkeypatch, image, said):
+    class Limited(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if not torch.is_autocast_enabled("cpu"):
+                raise said
+            return torch.cat([-x, x], dim=1)
+
+    told: list[str] = []
+    segmenter = replace(segmenter_with(Greedy(most=4), monkeypatch), network=Limited())
+    assert segmenter(image, stages=Stages(told=told.append)).labels.any()
+    assert told[-1] == "cpu ran out of memory with windows blended on the CPU: trying with less."
+
+
+def test_torch_itself_says_on_a_cpu_what_is_looked_for():
+    with pytest.raises(RuntimeError) as ended:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_out_of_memory(ended.value)
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+
+
 def test_on_a_cpu_windows_go_one_by_one_and_the_bundles_inferer_stays_as_it_is():
     inferer = SlidingWindowInferer(roi_size=(8, 8, 8), sw_batch_size=4)
-    (only,) = rungs(inferer, device=CPU)
-    assert (only.inferer.sw_batch_size, inferer.sw_batch_size) == (1, 4)
+    first, last = rungs(inferer, device=CPU)
+    assert (first.is_half, last.is_half) == (False, True)
+    assert (first.inferer.sw_batch_size, inferer.sw_batch_size) == (1, 4)
     slices = SliceBySliceInferer(0, (8, 8), batch_size=16)
     assert next(rungs(slices, device=CPU)).inferer is slices
 
@@ -102,3 +128,22 @@ def test_on_a_gpu_batches_halve_then_the_blend_moves_then_precision_falls():
 def test_half_precision_gives_logits_in_float32():
     logits = HalfPrecision(nn.Conv3d(1, 2, 1))(torch.rand(1, 1, 4, 4, 4))
     assert logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("free_mb", "expected"), [(2000, 16), (1700, 16), (900, 8), (150, 1), (60, 1), (0, 1)])
+def test_on_a_cpu_the_first_rung_is_the_first_that_fits_into_the_free_memory(free_mb, expected):
+    steps = list(rungs(SliceBySliceInferer(0, (8, 8), batch_size=16), device=CPU))
+    chosen = within(steps, free_mb=free_mb, window_mb=lambda count: 100.0 * count)
+    assert chosen[0].batch_size == expected
+    assert chosen[0].is_half == (free_mb < 100)
+    assert chosen[-1] is steps[-1]
+
+
+def test_little_free_memory_is_told_and_the_labels_stay_the_same(monkeypatch, image):
+    segmenter = segmenter_with(Greedy(most=4), monkeypatch)
+    expected = segmenter(image).labels
+    monkeypatch.setattr("medseg.inference.segmenter.free_memory_bytes", lambda: 900_000_000)
+    told: list[str] = []
+    short = replace(segmenter, window_mb=lambda count: 1000.0 * count)
+    assert (short(image, stages=Stages(told=told.append)).labels == expected).mean() > 0.99
+    assert told == ["0.9 GB of memory are free: computing with windows in half precision."]

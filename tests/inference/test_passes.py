@@ -16,6 +16,7 @@ from monai.transforms import (
     Lambdad,
     Orientationd,
     Spacingd,
+    SpatialCropd,
 )
 from torch import nn
 
@@ -77,6 +78,23 @@ def test_one_pass_gives_the_labels_of_the_segmenter_alone(inferer, preprocessing
     expected = alone(image).labels
     assert len(np.unique(expected)) == 3
     np.testing.assert_array_equal(ManyPasses((alone,))(image).labels, expected)
+
+
+@pytest.mark.parametrize("inferer", [WINDOWS, SLICES], ids=["3D", "2D"])
+def test_planes_that_no_pass_has_seen_are_background_for_certain(inferer, image):
+    cropped = SpatialCropd(keys="image", roi_start=(9, 8, 6), roi_end=(15, 20, 12))
+    alone = segmenter(preprocessing=[cropped], inferer=inferer)
+    shares = torch.full((3, *image.shape[1:]), torch.nan)
+
+    def sink(axis: int, first: int, planes: torch.Tensor) -> None:
+        shares.narrow(axis + 1, first, planes.shape[axis + 1]).copy_(planes)
+
+    found = ManyPasses((alone,), measures_uncertainty=True)(image, probabilities=sink)
+    assert (found.labels == alone(image).labels).all()
+    assert found.labels.any()
+    assert torch.equal(shares[0, :8], torch.ones_like(shares[0, :8]))
+    assert not shares.isnan().any()
+    assert not found.uncertainty.entropy[:8].any()
 
 
 @pytest.mark.parametrize("axes", [(0,), (2,), (0, 1, 2)])

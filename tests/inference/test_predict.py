@@ -5,10 +5,10 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from monai.inferers import SimpleInferer, SlidingWindowInferer
-from monai.transforms import Compose, LoadImaged, NormalizeIntensityd, Orientationd
+from monai.transforms import Compose, CropForegroundd, LoadImaged, NormalizeIntensityd, Orientationd
 from torch import nn
 
-from medseg.errors import RunError
+from medseg.errors import ImageError, RunError
 from medseg.inference import predict_logits, preprocess
 
 
@@ -30,6 +30,13 @@ def test_preprocessing_that_writes_in_place_leaves_the_scan_as_it_was():
     assert torch.equal(image.as_tensor(), before)
     assert not torch.equal(prepared.as_tensor(), before)
     assert image.applied_operations == []
+
+
+def test_a_crop_that_leaves_nothing_says_so():
+    air = image_of() - 1000
+    road = Compose([CropForegroundd("image", source_key="image", select_fn=lambda hu: hu > -500, allow_smaller=True)])
+    with pytest.raises(ImageError, match="leaves nothing of the scan"):
+        preprocess(air, road)
 
 
 @pytest.mark.parametrize("inferer", [SimpleInferer(), SlidingWindowInferer(roi_size=(4, 4, 4), sw_batch_size=2)])

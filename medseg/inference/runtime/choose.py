@@ -6,8 +6,11 @@ In: a torch network, its inferer, and the size of a volume. Out: the network or 
 import importlib.util
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, Literal, TypeAlias, get_args
 
 import torch
@@ -19,7 +22,15 @@ from medseg.inference.memory import keep_only_for_torch
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.runtime.apart import NotCompiledError
 from medseg.inference.runtime.half import in_half_precision
-from medseg.inference.runtime.kept_proof import keep_refusal, kept_proof, kept_refusal, proof_path, refusal_path
+from medseg.inference.runtime.kept_proof import (
+    keep_refusal,
+    kept_files,
+    kept_proof,
+    kept_refusal,
+    proof_path,
+    refusal_path,
+    seal_of,
+)
 from medseg.inference.runtime.onnx import OPSET, compile_onnx
 from medseg.inference.runtime.openvino import REVISION, compile_openvino
 from medseg.inference.runtime.proof import Golden, Proof, RuntimeChoice, prove
@@ -47,7 +58,12 @@ COMPILERS: Final[dict[str, Callable[..., tuple[nn.Module, str]]]] = {
 
 PACKAGES: Final = {"openvino": ("openvino",), "onnx": ("onnxruntime", "onnxscript")}
 
+KEPT_AS: Final = {"openvino": "ov", "onnx": "opset"}
+"""How the names of a runtime's converted files go on after the network's key and its window."""
+
 REVISIONS: Final = {"openvino": REVISION, "onnx": OPSET}
+
+NOT_KEPT: Final = "the cache folder cannot be used, so that every start compiles anew"
 
 INSTALL: Final = {
     "openvino": "pip install 'medseg[openvino]'",
@@ -85,6 +101,17 @@ def check_runtime(name: str, *, device: torch.device) -> None:
         raise SettingsError(f"runtime {name} computes on the CPU, not on {device}: add --device cpu, or use torch.")
 
 
+@dataclass(frozen=True, eq=False)
+class _Tried:
+    """What came of one try: a network that may be used, or why there is none."""
+
+    network: nn.Module
+    proof: Proof | None = None
+    reason: str = ""
+    is_lasting: bool = False
+    is_of_the_disk: bool = False
+
+
 class WindowRuntime:
     """A network with the runtime that computes it, chosen when the first volume comes.
 
@@ -109,6 +136,7 @@ class WindowRuntime:
         self._key = key
         self._device = device
         self._cache = cache
+        self._scratch: TemporaryDirectory[str] | None = None
         self._compiled: dict[tuple[int, ...], tuple[nn.Module, RuntimeChoice]] = {}
         self.choice = RuntimeChoice("torch", "nothing was computed yet")
         """The runtime of the last volume."""
@@ -165,35 +193,62 @@ class WindowRuntime:
         if reason:
             reason += f"; it is tried again with --runtime {name}"
         else:
-            compiled, proof, reason, is_lasting = self._tried(name, shape)
+            tried = self._tried(name, shape)
+            proof, reason = tried.proof, tried.reason
             if not reason:
                 if refusal:
-                    refusal.unlink(missing_ok=True)
+                    with suppress(OSError):
+                        refusal.unlink(missing_ok=True)
                 asked = "asked for" if self._name != "auto" else "the fastest that is installed for this CPU"
-                return compiled, RuntimeChoice(name, asked, proof, is_news=True)
-            if refusal and is_lasting:
+                told = f"{asked}; {NOT_KEPT}" if self._scratch else asked
+                return tried.network, RuntimeChoice(name, told, proof, is_news=True)
+            if refusal and tried.is_lasting:
                 keep_refusal(refusal, reason)
         if self._name != "auto":
             raise RunError(f"runtime {name} cannot be used for this network ({reason}): use --runtime torch.")
         return self._network, RuntimeChoice("torch", f"{name} was refused: {reason}", proof, is_news=True)
 
-    def _tried(self, name: str, shape: tuple[int, ...]) -> tuple[nn.Module, Proof | None, str, bool]:
-        """The compiled network and its proof; or why there is none, and whether there never will be."""
-        cache, golden = self._cache or runtime_cache(), Golden(self._network, shape)
+    def _tried(self, name: str, shape: tuple[int, ...]) -> _Tried:
+        """The compiled network; what is damaged in the cache is made anew, and beside it where it cannot be used."""
+        kept = self._kept(name, shape)
+        tried = self._attempt(name, shape)
+        if tried.reason and kept:
+            for path in kept:
+                with suppress(OSError):
+                    path.unlink()
+            tried = self._attempt(name, shape)
+        if tried.is_of_the_disk:
+            self._scratch = TemporaryDirectory(prefix="medseg-")
+            tried = self._attempt(name, shape)
+        return tried
+
+    def _attempt(self, name: str, shape: tuple[int, ...]) -> _Tried:
+        golden = Golden(self._network, shape)
         try:
-            compiled, precision = COMPILERS[name](golden, key=self._key, cache=cache)
+            compiled, precision = COMPILERS[name](golden, key=self._key, cache=self._folder)
             proof = self._proved(compiled, golden, name, precision=precision)
         except NotCompiledError as error:
-            return self._network, None, str(error), error.is_lasting
+            return _Tried(self._network, reason=str(error), is_lasting=error.is_lasting)
         except Exception as error:  # noqa: BLE001  a compiler refuses a network in many ways
-            return self._network, None, f"{type(error).__name__}: {' '.join(str(error).split()[:30])}", False
+            reason = f"{type(error).__name__}: {' '.join(str(error).split()[:30])}"
+            return _Tried(self._network, reason=reason, is_of_the_disk=isinstance(error, OSError))
         if proof.is_passed:
-            return compiled, proof, "", False
+            return _Tried(compiled, proof)
         failure = (
             f"on a golden window {proof.clear_agreement:.2%} of the clear labels agree with torch, logits differ "
             f"by {proof.max_difference:.2g} at most"
         )
-        return compiled, proof, failure, True
+        return _Tried(compiled, proof, failure, is_lasting=True)
+
+    @property
+    def _folder(self) -> Path:
+        """Where converted networks are kept: the cache, or a folder of this process where that cannot be used."""
+        return Path(self._scratch.name) if self._scratch else self._cache or runtime_cache()
+
+    def _kept(self, name: str, shape: tuple[int, ...]) -> list[Path]:
+        with suppress(OSError):
+            return kept_files(self._folder, key=self._key, shape=shape, mark=KEPT_AS[name])
+        return []
 
     def _proved(self, compiled: nn.Module, golden: Golden, name: str, *, precision: str) -> Proof:
         def new() -> Proof:
@@ -201,16 +256,15 @@ class WindowRuntime:
 
         if not self._key:  # nothing says that it is the same network as last time
             return new()
-        cache, package = self._cache or runtime_cache(), PACKAGES[name][0]
+        cache, package = self._folder, PACKAGES[name][0]
         path = proof_path(cache, key=self._key, runtime=name, package=package, precision=precision, shape=golden.shape)
-        return kept_proof(path, new)
+        return kept_proof(path, new, seal=seal_of(self._kept(name, golden.shape), cache=cache))
 
     def _refusal_path(self, name: str, shape: tuple[int, ...]) -> Path | None:
         if not self._key or name not in installed_runtimes():
             return None
         runtime = f"{name}{REVISIONS[name]}"
-        cache = self._cache or runtime_cache()
-        return refusal_path(cache, key=self._key, runtime=runtime, package=PACKAGES[name][0], shape=shape)
+        return refusal_path(self._folder, key=self._key, runtime=runtime, package=PACKAGES[name][0], shape=shape)
 
 
 def batch_shape(inferer: Inferer, n_channels: int) -> tuple[int, ...] | None:

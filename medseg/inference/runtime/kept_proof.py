@@ -4,20 +4,35 @@ A proof: a window through torch takes as long as several through the compiled ne
 fifth of the time. Or a refusal: a compiler that crashes, or ends in a wrong network, does so after half a minute.
 """
 
+import glob
 import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from medseg.atomic import atomic_write
+from medseg.errors import OutputError
 from medseg.inference.runtime.proof import Proof
 
-__all__ = ["keep_refusal", "kept_proof", "kept_refusal", "proof_path", "refusal_path", "this_machine"]
+__all__ = [
+    "keep_refusal",
+    "kept_files",
+    "kept_proof",
+    "kept_refusal",
+    "proof_path",
+    "refusal_path",
+    "seal_of",
+    "this_machine",
+]
+
+CHUNK_BYTES = 2**22
 
 
 def proof_path(cache: Path, *, key: str, runtime: str, package: str, precision: str, shape: tuple[int, ...]) -> Path:
@@ -46,19 +61,54 @@ def this_machine(package: str) -> str:
     return here.hexdigest()[:12]
 
 
-def kept_proof(path: Path, prove: Callable[[], Proof]) -> Proof:
-    """The proof that lies at ``path``; where there is none that can be read, a new one, kept if it is passed."""
+def kept_files(cache: Path, *, key: str, shape: tuple[int, ...], mark: str) -> list[Path]:
+    """What a runtime keeps of one network and window, proofs and refusals aside.
+
+    Args:
+        mark: how the names of the runtime's files go on after the key and the window.
+    """
+    window = "x".join(map(str, shape))
+    pattern = glob.escape(f"{key}_{window}_{mark}") + "*"
+    tops = [*cache.glob(pattern), *(cache / "compiled").glob(pattern)]
+    files = [path for top in tops for path in (top.rglob("*") if top.is_dir() else (top,)) if path.is_file()]
+    return sorted(path for path in files if path.suffix != ".json")
+
+
+def seal_of(files: Sequence[Path], *, cache: Path) -> str:
+    """A name for the files' content, another where a bit of it is another.
+
+    A file that was damaged, or that belongs to another network, would give wrong labels without a word.
+    """
+    found = [(str(path.relative_to(cache)), path.stat().st_size, _checksum(path)) for path in files]
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:24]
+
+
+def _checksum(path: Path) -> int:
+    """Of hundreds of MB at every start, against accidents and not against people: twice as fast as a hash."""
+    value = 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            value = zlib.crc32(chunk, value)
+    return value
+
+
+def kept_proof(path: Path, prove: Callable[[], Proof], *, seal: str) -> Proof:
+    """The proof that lies at ``path``; where there is none of these very files, a new one, kept if it is passed.
+
+    Args:
+        seal: of the files that the proof is of.
+    """
     try:
-        kept = Proof(**json.loads(path.read_text(encoding="utf-8")))
-        if kept.is_passed:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        is_same = content.pop("seal") == seal
+        kept = Proof(**content)
+        if is_same and kept.is_passed:
             return kept
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         pass  # none yet, or of another version of this program
     proof = prove()
     if proof.is_passed:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path, overwrite=True) as temporary:
-            temporary.write_text(json.dumps(asdict(proof)), encoding="utf-8")
+        _keep(path, {**asdict(proof), "seal": seal})
     return proof
 
 
@@ -71,7 +121,12 @@ def kept_refusal(path: Path) -> str:
 
 
 def keep_refusal(path: Path, reason: str) -> None:
-    """Write a reason for the next start."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path, overwrite=True) as temporary:
-        temporary.write_text(json.dumps({"reason": reason}), encoding="utf-8")
+    """Write a reason for the next start, if that can be."""
+    _keep(path, {"reason": reason})
+
+
+def _keep(path: Path, content: dict[str, object]) -> None:
+    with suppress(OSError, OutputError):  # a cache that cannot be written to costs time, and no result
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path, overwrite=True) as temporary:
+            temporary.write_text(json.dumps(content), encoding="utf-8")

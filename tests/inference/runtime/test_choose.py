@@ -83,6 +83,44 @@ def test_a_converted_network_without_the_compilers_work_is_compiled_and_not_conv
     assert len(list((tmp_path / "compiled").iterdir())) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "suffix", "damage"),
+    [("openvino", ".bin", "foreign"), ("openvino", ".xml", "cut short"), ("onnx", ".onnx", "foreign")],
+)
+def test_a_kept_file_that_is_damaged_or_of_another_network_is_made_anew(name, suffix, damage, network, image, tmp_path):
+    pytest.importorskip({"openvino": "openvino", "onnx": "onnxruntime"}[name])
+    torch.manual_seed(7)
+    other = UNet(3, 1, 3, channels=(4, 8), strides=(2,)).eval()
+    for key, net in (("ours", network), ("theirs", other)):
+        WindowRuntime(net, name=name, key=key, device=CPU, cache=tmp_path).network_for(WINDOWS, (1, 16), n_windows=8)
+    (ours,), (theirs,) = (list(tmp_path.glob(f"{key}*{suffix}")) for key in ("ours", "theirs"))
+    content = theirs.read_bytes()
+    ours.write_bytes(content if damage == "foreign" else content[:100])
+    again = WindowRuntime(network, name=name, key="ours", device=CPU, cache=tmp_path)
+    compiled = again.network_for(WINDOWS, image.shape[1:], n_windows=8)
+    with torch.inference_mode():
+        found, expected = WINDOWS(image, compiled), WINDOWS(image, network)
+    assert float((found - expected).abs().mean()) < 0.05 * float(expected.std())
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnx"])
+def test_a_cache_that_cannot_be_used_costs_time_and_no_result(name, network, image, tmp_path):
+    pytest.importorskip({"openvino": "openvino", "onnx": "onnxruntime"}[name])
+    (tmp_path / "file").touch()
+    runtime = WindowRuntime(network, name=name, key="unet", device=CPU, cache=tmp_path / "file" / "runtime")
+    compiled = runtime.network_for(WINDOWS, image.shape[1:], n_windows=8)
+    assert isinstance(compiled, CompiledNetwork)
+    assert runtime.choice.reason == "asked for; the cache folder cannot be used, so that every start compiles anew"
+
+
+def test_a_refusal_that_cannot_be_kept_does_not_end_the_run(network, image, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setitem(choose.COMPILERS, "openvino", lambda *_, **__: (Wrong(), "float32"))
+    monkeypatch.setattr(choose, "installed_runtimes", lambda: ("torch", "openvino"))
+    runtime = WindowRuntime(network, key="unet", device=CPU, cache=tmp_path / "file")
+    assert runtime.network_for(WINDOWS, image.shape[1:], n_windows=2000) is network
+
+
 @pytest.mark.parametrize(("n_windows", "expected"), [(4, "torch"), (2000, "openvino")])
 def test_auto_compiles_only_where_there_is_enough_to_compute(n_windows, expected, network, image, tmp_path):
     pytest.importorskip("openvino")

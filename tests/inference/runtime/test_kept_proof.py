@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from medseg.inference.runtime.kept_proof import keep_refusal, kept_proof, kept_refusal, proof_path, refusal_path
+from medseg.inference.runtime.kept_proof import (
+    keep_refusal,
+    kept_files,
+    kept_proof,
+    kept_refusal,
+    proof_path,
+    refusal_path,
+    seal_of,
+)
 from medseg.inference.runtime.proof import Proof
 
 PASSED = Proof(
@@ -19,21 +27,52 @@ def refuse() -> Proof:
 
 def test_a_proof_is_made_once(tmp_path):
     path = tmp_path / "new" / "one.proof.json"
-    assert kept_proof(path, lambda: PASSED) == PASSED
-    assert kept_proof(path, refuse) == PASSED
+    assert kept_proof(path, lambda: PASSED, seal="a") == PASSED
+    assert kept_proof(path, refuse, seal="a") == PASSED
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"precision": "float32"}', '{"max_difference": 0}'])
 def test_what_cannot_be_read_is_replaced(content, tmp_path):
     path = tmp_path / "one.proof.json"
     path.write_text(content)
-    assert kept_proof(path, lambda: PASSED) == PASSED
-    assert kept_proof(path, refuse) == PASSED
+    assert kept_proof(path, lambda: PASSED, seal="a") == PASSED
+    assert kept_proof(path, refuse, seal="a") == PASSED
+
+
+def test_a_proof_is_of_certain_files_and_of_no_others(tmp_path):
+    path = tmp_path / "one.proof.json"
+    assert kept_proof(path, lambda: PASSED, seal="a") == PASSED
+    other = replace(PASSED, scale=2.0)
+    assert kept_proof(path, lambda: other, seal="b") == other
+    assert kept_proof(path, refuse, seal="b") == other
+
+
+def test_the_seal_is_another_where_one_bit_of_the_kept_files_is_another(tmp_path):
+    asked = {"key": "a[1]", "shape": (1, 16), "mark": "ov"}
+    weights, blob = tmp_path / "a[1]_1x16_ov26.bin", tmp_path / "compiled" / "a[1]_1x16_ov26_bfloat16" / "1.blob"
+    for path in (weights, blob, tmp_path / "a[1]_1x16_ov26.json", tmp_path / "a[1]_1x16_opset18.onnx"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(100))
+    files = kept_files(tmp_path, **asked)
+    assert sorted(files) == sorted([weights, blob])
+    seals = {seal_of(files, cache=tmp_path)}
+    for path in files:
+        path.write_bytes(bytes(99) + b"\1")
+        seals.add(seal_of(files, cache=tmp_path))
+    assert len(seals) == 3
+
+
+def test_a_place_that_cannot_be_written_to_costs_the_proof_and_not_the_run(tmp_path):
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "one.proof.json"
+    assert kept_proof(path, lambda: PASSED, seal="a") == PASSED
+    keep_refusal(path, "it crashed")
+    assert kept_refusal(path) == ""
 
 
 def test_a_failed_proof_is_not_kept(tmp_path):
     path = tmp_path / "one.proof.json"
-    assert kept_proof(path, lambda: FAILED) == FAILED
+    assert kept_proof(path, lambda: FAILED, seal="a") == FAILED
     assert not path.exists()
 
 
