@@ -77,9 +77,13 @@ def kept_files(cache: Path, *, key: str, shape: tuple[int, ...], mark: str) -> l
 def seal_of(files: Sequence[Path], *, cache: Path) -> str:
     """A name for the files' content, another where a bit of it is another.
 
-    A file that was damaged, or that belongs to another network, would give wrong labels without a word.
+    A file that was damaged, or that belongs to another network, would give wrong labels without a word. Weights beside
+    a converted network (.bin) are known by their size: they are only compiled from, and what comes of that is new.
     """
-    found = [(str(path.relative_to(cache)), path.stat().st_size, _checksum(path)) for path in files]
+    found = [
+        (str(path.relative_to(cache)), path.stat().st_size, 0 if path.suffix == ".bin" else _checksum(path))
+        for path in files
+    ]
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:24]
 
 

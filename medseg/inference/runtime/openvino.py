@@ -109,7 +109,10 @@ def _convert(program: torch.export.ExportedProgram, path: Path) -> None:
     with _told_apart():
         model = openvino.convert_model(program)
         separate_heads(openvino, model)
-    openvino.serialize(model, str(path))
+    try:
+        openvino.serialize(model, str(path))
+    except RuntimeError as error:  # a full disk, to which OpenVINO gives no other name
+        raise OSError(f"the converted network cannot be written: {' '.join(str(error).split()[:20])}") from error
 
 
 @contextmanager

@@ -47,19 +47,28 @@ def test_a_proof_is_of_certain_files_and_of_no_others(tmp_path):
     assert kept_proof(path, refuse, seal="b") == other
 
 
-def test_the_seal_is_another_where_one_bit_of_the_kept_files_is_another(tmp_path):
+def test_the_seal_is_another_where_one_bit_of_what_computes_is_another(tmp_path):
     asked = {"key": "a[1]", "shape": (1, 16), "mark": "ov"}
-    weights, blob = tmp_path / "a[1]_1x16_ov26.bin", tmp_path / "compiled" / "a[1]_1x16_ov26_bfloat16" / "1.blob"
-    for path in (weights, blob, tmp_path / "a[1]_1x16_ov26.json", tmp_path / "a[1]_1x16_opset18.onnx"):
+    model, blob = tmp_path / "a[1]_1x16_ov26.xml", tmp_path / "compiled" / "a[1]_1x16_ov26_bfloat16" / "1.blob"
+    for path in (model, blob, tmp_path / "a[1]_1x16_ov26.json", tmp_path / "a[1]_1x16_opset18.onnx"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(100))
     files = kept_files(tmp_path, **asked)
-    assert sorted(files) == sorted([weights, blob])
+    assert sorted(files) == sorted([model, blob])
     seals = {seal_of(files, cache=tmp_path)}
     for path in files:
         path.write_bytes(bytes(99) + b"\1")
         seals.add(seal_of(files, cache=tmp_path))
     assert len(seals) == 3
+
+
+def test_weights_that_are_only_compiled_from_are_known_by_their_size(tmp_path):
+    weights = tmp_path / "a_1x16_ov26.bin"
+    seals = []
+    for content in (bytes(100), bytes(99) + b"\1", bytes(99)):
+        weights.write_bytes(content)
+        seals.append(seal_of([weights], cache=tmp_path))
+    assert seals[0] == seals[1] != seals[2]
 
 
 def test_a_place_that_cannot_be_written_to_costs_the_proof_and_not_the_run(tmp_path):
