@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from medseg.benchmark.measure import ProcessRun, run_process
+from medseg.benchmark.nnunet import check_nnunet
 from medseg.bundle import Bundle
 from medseg.errors import CaseError, SettingsError
 from medseg.io import CaseFiles
@@ -21,6 +22,7 @@ from medseg.io import CaseFiles
 __all__ = ["Comparison", "PathResult", "compare"]
 
 STOCK = "MONAI"
+NNUNET = "nnU-Net's predictor"
 
 STAGE_NAMES = {
     "read": "read and preprocess",
@@ -70,7 +72,7 @@ class PathResult:
 
 @dataclass(frozen=True)
 class Comparison:
-    """MONAI's road and medseg's, on one case of one bundle."""
+    """MONAI's road and medseg's, on one case of one bundle; ``peers`` are others that were asked for."""
 
     bundle_name: str
     case_id: str
@@ -79,10 +81,11 @@ class Comparison:
     device: str
     stock: PathResult
     ours: tuple[PathResult, ...]
+    peers: tuple[PathResult, ...] = ()
 
-    def ratio(self, ours: PathResult, measure: str) -> float:
-        """How many times less medseg takes."""
-        return self.stock.median(measure) / ours.median(measure)
+    def ratio(self, road: PathResult, measure: str) -> float:
+        """How many times less a road takes than MONAI's."""
+        return self.stock.median(measure) / road.median(measure)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, with the ratios."""
@@ -93,12 +96,13 @@ class Comparison:
             "n_threads": self.n_threads,
             "device": self.device,
             "stock": self.stock.as_json(),
-            "ours": [
-                path.as_json()
-                | {f"{measure}_ratio": self.ratio(path, measure) for measure in ("seconds", "cpu_s", "peak_mb")}
-                for path in self.ours
-            ],
+            "peers": [self._with_ratios(path) for path in self.peers],
+            "ours": [self._with_ratios(path) for path in self.ours],
         }
+
+    def _with_ratios(self, path: PathResult) -> dict[str, Any]:
+        ratios = {f"{measure}_ratio": self.ratio(path, measure) for measure in ("seconds", "cpu_s", "peak_mb")}
+        return path.as_json() | ratios
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,7 @@ def compare(  # noqa: PLR0913  what runs on what, how, how often, and who watche
     device: str,
     repeats: int,
     trust: str | None = None,
+    with_nnunet: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Comparison:
     """Run both roads ``repeats`` times in turn; medseg once before, to fill its cache of compiled networks.
@@ -131,27 +136,31 @@ def compare(  # noqa: PLR0913  what runs on what, how, how often, and who watche
 
     Args:
         inputs: the case as ``medseg segment`` takes it; ``case`` is what it resolves to.
+        with_nnunet: MONAI's road once more, with nnU-Net's predictor in the place of the bundle's inferer.
     Raises:
-        SettingsError: there is nothing to repeat.
+        SettingsError: there is nothing to repeat, or nnU-Net's predictor cannot take part.
         CaseError: MONAI cannot read the case as it lies: channels in a 4D file in another order.
         RunError: a process failed.
     """
     if repeats < 1 or not runtimes:
         raise SettingsError(f"{repeats} repeats of {len(runtimes)} runtimes: at least one of each was expected.")
+    if with_nnunet:
+        check_nnunet(bundle.build("inferer", bundle.parser(device=torch.device("cpu"))))
+    others = (STOCK, NNUNET) if with_nnunet else (STOCK,)
     with tempfile.TemporaryDirectory() as folder:
         weights = bundle.weights or (None if bundle.weights_path.is_file() else _random_weights(bundle, Path(folder)))
         task = _Task(bundle, inputs, case, weights, trust, device, Path(folder))
         files = _files_of(case)
-        total, done = len(runtimes) * (repeats + 1) + repeats, 0
-        stock_runs: list[ProcessRun] = []
+        total, done = len(runtimes) * (repeats + 1) + len(others) * repeats, 0
+        other_runs: dict[str, list[ProcessRun]] = {name: [] for name in others}
         first: dict[str, ProcessRun] = {}
         our_runs: dict[str, list[ProcessRun]] = {runtime: [] for runtime in runtimes}
         labels: dict[str, Path] = {}
         computed_by: dict[str, str] = {}
         for turn in range(repeats + 1):
-            if turn:
-                run, labels[STOCK] = _run_stock(task, files)
-                stock_runs.append(run)
+            for name in others if turn else ():
+                run, labels[name] = _run_stock(task, files, is_nnunet=name == NNUNET)
+                other_runs[name].append(run)
                 progress(done := done + 1, total)
             for runtime in runtimes:
                 run, labels[runtime], computed_by[runtime] = _run_ours(task, runtime)
@@ -171,18 +180,23 @@ def compare(  # noqa: PLR0913  what runs on what, how, how often, and who watche
             )
             for runtime in runtimes
         )
+        stock, *peers = (
+            PathResult(name, None, tuple(runs), float((_values(labels[name]) == expected).mean()), "torch float32")
+            for name, runs in other_runs.items()
+        )
         return Comparison(
             bundle_name=bundle.name,
             case_id=case.case_id,
             weights="its own" if weights is None else ("random" if bundle.weights is None else "given"),
             n_threads=torch.get_num_threads(),
             device=device,
-            stock=PathResult(STOCK, None, tuple(stock_runs), 1.0, "torch float32"),
+            stock=stock,
             ours=ours,
+            peers=tuple(peers),
         )
 
 
-def _run_stock(task: _Task, files: Sequence[Path]) -> tuple[ProcessRun, Path]:
+def _run_stock(task: _Task, files: Sequence[Path], *, is_nnunet: bool) -> tuple[ProcessRun, Path]:
     output = tempfile.mkdtemp(dir=task.folder)
     request = {
         "bundle": str(task.bundle.folder),
@@ -191,6 +205,7 @@ def _run_stock(task: _Task, files: Sequence[Path]) -> tuple[ProcessRun, Path]:
         "trust": task.trust,
         "device": task.device,
         "output": output,
+        "is_nnunet": is_nnunet,
     }
     run, printed = run_process("medseg.benchmark.stock", [json.dumps(request)], environment={})
     said = json.loads(printed.strip().splitlines()[-1])

@@ -30,7 +30,7 @@ def draw_comparison(comparison: Comparison, path: Path, *, overwrite: bool) -> N
     Raises:
         OutputError: the file exists, or cannot be written.
     """
-    paths = [comparison.stock, *comparison.ours]
+    paths = [comparison.stock, *comparison.peers, *comparison.ours]
     figure = Figure(figsize=(9, 2.2 + 0.6 * len(paths)), layout="constrained")
     times, memories = figure.subplots(1, 2, width_ratios=[3, 1], sharey=True)
     names = [result.name for result in paths]

@@ -4,7 +4,7 @@
 choice of the label and ``SaveImaged``. Nothing is tuned: this is what ``python -m monai.bundle run`` does.
 
     python -m medseg.benchmark.stock \
-        '{"bundle": …, "files": […], "weights": …, "trust": null, "device": "cpu", "output": …}'
+        '{"bundle": …, "files": […], "weights": …, "trust": null, "device": "cpu", "output": …, "is_nnunet": false}'
 """
 
 import json
@@ -24,6 +24,7 @@ from monai.networks.nets.swin_unetr import PatchMergingV2
 from monai.transforms import AsDiscreted, Compose, Invertd, LoadImaged, SaveImaged, Transform
 from torch import nn
 
+from medseg.benchmark.nnunet import NnunetInferer
 from medseg.bundle import Bundle, load_bundle
 from medseg.bundle.build import build_network, build_steps
 from medseg.inference import RestoreLabelsd, SliceBySliceInferer
@@ -84,15 +85,21 @@ def _norm_of(config: SwinUNETRConfig) -> tuple[str, dict[str, Any]]:
 
 
 def run_stock(
-    bundle: Bundle, files: Sequence[Path], *, device: torch.device, output: Path
+    bundle: Bundle, files: Sequence[Path], *, device: torch.device, output: Path, is_nnunet: bool = False
 ) -> tuple[Path, dict[str, float]]:
-    """The labels that MONAI's road writes into ``output``, and the seconds of each stage."""
+    """The labels that MONAI's road writes into ``output``, and the seconds of each stage.
+
+    Args:
+        is_nnunet: nnU-Net's predictor takes the windows, in the place of the bundle's inferer.
+    """
     watch = Stopwatch()
     with watch.stage("load"):
         parser = bundle.parser(device=device)
         network = stock_network(build_network(bundle, device=device))
         preprocessing = _with_reader(build_steps(bundle, "preprocessing", parser))
         inferer = _stock_inferer(bundle.build("inferer", parser))
+        if is_nnunet:
+            inferer = NnunetInferer(inferer, n_channels=len(bundle.output_channels), device=device)
         postprocessing = _stock_postprocessing(build_steps(bundle, "postprocessing", parser), preprocessing, output)
     paths = [str(path) for path in files]
     image = paths[0] if len(paths) == 1 else paths
@@ -182,7 +189,13 @@ def main() -> None:
     bundle = load_bundle(asked["bundle"], trust=asked["trust"])
     bundle = replace(bundle, weights=Path(asked["weights"]) if asked["weights"] else None)
     files = [Path(path) for path in asked["files"]]
-    labels, stage_s = run_stock(bundle, files, device=torch.device(asked["device"]), output=Path(asked["output"]))
+    labels, stage_s = run_stock(
+        bundle,
+        files,
+        device=torch.device(asked["device"]),
+        output=Path(asked["output"]),
+        is_nnunet=asked["is_nnunet"],
+    )
     sys.stdout.write(json.dumps({"labels": str(labels), "stage_s": stage_s}) + "\n")
 
 

@@ -30,6 +30,9 @@ def benchmark(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     weights: Annotated[Path | None, typer.Option(help="Weights in place of the model's own.")] = None,
     trust: Annotated[str | None, typer.Option(metavar="SHA256", help="Vouch for a model of others.")] = None,
+    nnunet: Annotated[
+        bool, typer.Option("--nnunet", help="Run nnU-Net's predictor too, with the same network.")
+    ] = False,
 ) -> None:
     """Measure medseg against MONAI's stock path: whole processes in turn, same weights, same scan."""
     options = options_of(ctx)
@@ -54,6 +57,7 @@ def benchmark(
             device=str(choose_device(device)),
             repeats=repeats,
             trust=trust,
+            with_nnunet=nnunet,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     if output is not None:
@@ -76,7 +80,7 @@ def _table(comparison: Comparison) -> Table:
     """One column a road: its medians, and how many times less medseg's takes."""
     from rich.table import Table
 
-    roads = [comparison.stock, *comparison.ours]
+    roads = [comparison.stock, *comparison.peers, *comparison.ours]
     stages = list(dict.fromkeys(stage for road in roads for stage in road.median_stages()))
     table = Table("", *(road.name for road in roads))
     table.add_row("computed by", *(road.computed_by for road in roads))
@@ -88,6 +92,6 @@ def _table(comparison: Comparison) -> Table:
     table.add_row("processor time", *(f"{road.median('cpu_s'):.1f} s" for road in roads))
     table.add_row("memory", *(f"{road.median('peak_mb') / 1000:.2f} GB" for road in roads))
     for heading, measure in (("less time", "seconds"), ("less processor time", "cpu_s"), ("less memory", "peak_mb")):
-        table.add_row(heading, "", *(f"{comparison.ratio(road, measure):.2f}×" for road in comparison.ours))
-    table.add_row("same labels", "", *(f"{road.label_agreement:.4%}" for road in comparison.ours))
+        table.add_row(heading, "", *(f"{comparison.ratio(road, measure):.2f}×" for road in roads[1:]))
+    table.add_row("same labels", "", *(f"{road.label_agreement:.4%}" for road in roads[1:]))
     return table
