@@ -220,7 +220,8 @@ def test_who_stops_a_run_is_told_so_and_finds_nothing_half_written(tiny_bundle, 
         _command("--quiet", "segment", scan, "--bundle", tiny_bundle, "--output", out, "--also", "probabilities"),
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
+        # A shell's background jobs ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509  no thread runs here
     )
     deadline = time.monotonic() + 300
     while not list(out.glob(".*")) and time.monotonic() < deadline and running.poll() is None:
