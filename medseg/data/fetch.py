@@ -83,7 +83,7 @@ def _digest(path: Path, algorithm: Algorithm) -> str:
 class _OnlyHttp(urllib.request.HTTPRedirectHandler):
     """Follows no redirection to anything but http and https: urllib would go on by FTP."""
 
-    def redirect_request(  # noqa: PLR0913  as urllib calls it
+    def redirect_request(  # noqa: PLR0917  as urllib calls it
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         if not newurl.startswith(ALLOWED):
