@@ -107,6 +107,12 @@ class Bundle:
         regions = self.config.get("regions")
         return tuple(regions) if regions else ("background", *self.label_table.names)
 
+    def regions_of(self, schema: LabelSchema) -> dict[str, tuple[int, ...]]:
+        """The voxel values of each region that the network predicts; none where it predicts labels, one a voxel."""
+        known = {region.name for region in schema.regions}
+        named = self.config.get("regions") or ()
+        return {name: schema.values_of(name) for name in named} if known.issuperset(named) else {}
+
     @property
     def channel_specs(self) -> tuple[ChannelSpec, ...]:
         """The channels as the readers want them, to find the file of each."""

@@ -107,7 +107,7 @@ def _transfer(url: str, part: Path, on_bytes: OnBytes) -> bool:
         part.unlink()  # all of it was there already, or it is longer than the file: begin anew
         return _transfer(url, part, on_bytes)
     with response:
-        goes_on = response.status == http.HTTPStatus.PARTIAL_CONTENT
+        goes_on: bool = response.status == http.HTTPStatus.PARTIAL_CONTENT
         done = begun if goes_on else 0
         length = int(response.headers.get("Content-Length") or 0)
         total = done + length if length else 0
