@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -136,6 +137,8 @@ class Publisher:
     files: dict[str, bytes] = field(default_factory=dict)
     knows_ranges: bool = True
     breaks_off_after: int | None = None
+    stalls_s: float = 0.0
+    moved: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, str | None]] = field(default_factory=list)
 
 
@@ -149,6 +152,11 @@ def publisher() -> Iterator[Publisher]:
             wanted = self.headers.get("Range") if state.knows_ranges else None
             state.requests.append((self.path, self.headers.get("Range")))
             body = state.files.get(self.path)
+            if self.path in state.moved:
+                self.send_response(302)
+                self.send_header("Location", state.moved[self.path])
+                self.end_headers()
+                return
             if body is None:
                 self.send_error(404)
                 return
@@ -160,6 +168,8 @@ def publisher() -> Iterator[Publisher]:
             self.send_header("Content-Length", str(len(body) - begin))
             self.end_headers()
             self.wfile.write(body[begin:][: state.breaks_off_after])
+            self.wfile.flush()
+            time.sleep(state.stalls_s)
 
         def log_message(self, *words: object) -> None: ...
 

@@ -4,7 +4,7 @@ from medseg.bundle.build import build_network, build_segmenter, choose_device
 from medseg.bundle.cohort import CaseEnd, run_cases
 from medseg.bundle.create import create_bundle
 from medseg.bundle.download import download_large_files, large_files
-from medseg.bundle.edition import edition_of
+from medseg.bundle.edition import edition_of, schema_of_cases
 from medseg.bundle.evaluate import evaluate_bundle, evaluate_split
 from medseg.bundle.facts import bundle_facts
 from medseg.bundle.forecast import Forecast, forecast, together, with_maps
@@ -49,6 +49,7 @@ __all__ = [
     "plan_bundle",
     "plan_outputs",
     "run_cases",
+    "schema_of_cases",
     "segment",
     "sha256_of",
     "together",

@@ -4,16 +4,19 @@ Since 2023 channels are called t1n, t1c, t2w and t2f, and the enhancing tumour h
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 
 from medseg.data import LabelSchema, convert_labels, load_schema
 from medseg.io import CaseFiles
 from medseg.segmentation import Segmentation
 
-__all__ = ["edition_of", "in_the_cases_edition"]
+__all__ = ["edition_of", "in_the_cases_edition", "schema_of_cases"]
 
 SINCE_2023 = re.compile(r"^BraTS-[A-Z]+(-RT)?-\d{4,5}-\d{1,3}[-_](t1n|t1c|t2w|t2f)\b")
 """``BraTS-GLI-00001-000-t1c.nii.gz``; the values of the 2024 editions agree with 2023 where the labels do."""
+
+CASE_SINCE_2023 = re.compile(r"^BraTS-[A-Z]+(-RT)?-\d{4,5}-\d{1,3}$")
 
 UNTIL_2021 = re.compile(r"^bra?ts(20)?(1[89]|2[01])_", re.IGNORECASE)
 """``BraTS2021_00006_t1.nii.gz``, ``BraTS20_Training_001_t1.nii.gz``: from 2018 to 2021 the values mean the same."""
@@ -46,6 +49,13 @@ def in_the_cases_edition(
     labels = convert_labels(segmentation.labels, source=schema, target=target)
     note = "labels have the values of BraTS 2023 (enhancing tumour is 3), after which the files are named"
     return replace(segmentation, labels=labels, label_table=target.label_table), (note,)
+
+
+def schema_of_cases(case_ids: Iterable[str], schema: LabelSchema) -> LabelSchema:
+    """What the values of label files mean that are called like these cases; ``schema`` where names do not say."""
+    if schema.name in ("brats_2018", "brats_2021") and all(CASE_SINCE_2023.match(case_id) for case_id in case_ids):
+        return load_schema("brats_2023")
+    return schema
 
 
 def _is_later(case: CaseFiles) -> bool:

@@ -58,7 +58,9 @@ def evaluate_split(  # noqa: PLR0913  what is scored on what, where to, on which
         write_labels(expected, folders["references"] / f"{case.case_id}.nii.gz", overwrite=False)
         on_case(number, len(cases))
     pairs = pair_files(folders["predictions"], folders["references"])
-    evaluation = evaluate_pairs(pairs, label_table=bundle.label_table, tolerance_mm=TOLERANCE_MM)
+    evaluation = evaluate_pairs(
+        pairs, label_table=bundle.label_table, tolerance_mm=TOLERANCE_MM, regions=bundle.regions_of(bundle.label_schema)
+    )
     write_evaluation(evaluation, output, overwrite=False)
     return evaluation
 

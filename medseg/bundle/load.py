@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class Bundle:
 
     ``config`` holds ``inference.yaml`` with the overlays that were asked for; nothing in it is built yet. Of a
     bundle that is not trusted, every part is looked at before it is built. ``notes`` say what was changed so that
-    a bundle from elsewhere runs; ``weights`` take the place of its own.
+    a bundle from elsewhere runs; ``weights`` take the place of its own, and so do parts that were ``built`` already.
     """
 
     folder: Path
@@ -49,6 +49,7 @@ class Bundle:
     is_trusted: bool = True
     notes: tuple[str, ...] = ()
     weights: Path | None = None
+    built: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -106,6 +107,12 @@ class Bundle:
         regions = self.config.get("regions")
         return tuple(regions) if regions else ("background", *self.label_table.names)
 
+    def regions_of(self, schema: LabelSchema) -> dict[str, tuple[int, ...]]:
+        """The voxel values of each region that the network predicts; none where it predicts labels, one a voxel."""
+        known = {region.name for region in schema.regions}
+        named = self.config.get("regions") or ()
+        return {name: schema.values_of(name) for name in named} if known.issuperset(named) else {}
+
     @property
     def channel_specs(self) -> tuple[ChannelSpec, ...]:
         """The channels as the readers want them, to find the file of each."""
@@ -157,6 +164,8 @@ class Bundle:
             BundleError: the part is missing, or its constructor refused; the refusal's own words are kept.
             TrustError: it would run something that an unknown bundle may not.
         """
+        if part in self.built:
+            return self.built[part]
         self.entry(part)
         if not self.is_trusted:
             check_part(self.config, part, self.folder)

@@ -147,9 +147,7 @@ augmentation:
 {_crop_steps(plan)}    - _target_: RandAffined
       keys: [image, label]
       prob: 0.7
-      rotate_range: [0.25, 0.25, 0.25]
-      scale_range: [[-0.15, 0.15], [-0.15, 0.15], [-0.15, 0.15]]
-      mode: [bilinear, nearest]
+{_affine_ranges(plan)}      mode: [bilinear, nearest]
       padding_mode: [border, zeros]
 {mirror}    - _target_: RandGaussianSmoothd
       keys: image
@@ -167,9 +165,19 @@ augmentation:
   - $from medseg.training import train_bundle
 data: ""  # a data manifest: a name or a file
 data_root: ""  # where its scans lie
-initialize: []
+parts:  # with what overrides on that command line and further configuration files make of them
+  training: "@training"
+  network: "@network"
+  preprocessing: "@preprocessing"
+  augmentation: "@augmentation"
+  inferer: "@inferer"
+  loss: "@loss"
+  optimizer: "@optimizer"
+  lr_scheduler: "@lr_scheduler"
+initialize:
+  - $torch.manual_seed(@training['seed'])  # before the network's first weights are drawn
 run:
-  - $train_bundle(@bundle_root, data=@data, data_root=@data_root, output=@output_dir)
+  - $train_bundle(@bundle_root, data=@data, data_root=@data_root, output=@output_dir, device=str(@device), parts=@parts)
 """
 
 
@@ -200,8 +208,6 @@ def multi_gpu_yaml() -> str:
 # or: torchrun --nproc_per_node=GPUS -m medseg train BUNDLE --data MANIFEST --output FOLDER
 
 device: "$torch.device('cuda', int(__import__('os').environ['LOCAL_RANK']))"
-run:
-  - $train_bundle(@bundle_root, data=@data, data_root=@data_root, output=@output_dir, device=str(@device))
 """
 
 
@@ -350,6 +356,17 @@ def _crop_steps(plan: Plan) -> str:
       neg: 1
       num_samples: {plan.samples_per_scan}
 """
+
+
+def _affine_ranges(plan: Plan) -> str:
+    """Slices turn within their plane only: a slab of a few is thin, and turned out of it its labels would be gone."""
+    if plan.slice_axis is None:
+        turns, scales, reason = [0.25] * 3, [[-0.15, 0.15]] * 3, ""
+    else:
+        turns = [0.25 if axis == plan.slice_axis else 0.0 for axis in range(3)]
+        scales = [[0.0, 0.0] if axis == plan.slice_axis else [-0.15, 0.15] for axis in range(3)]
+        reason = "  # within the slices only: a slab of a few is thin"
+    return f"      rotate_range: {turns}{reason}\n      scale_range: {scales}\n"
 
 
 def _slice_step(plan: Plan) -> str:

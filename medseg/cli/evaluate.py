@@ -40,15 +40,19 @@ def evaluate(
     predicted where there is none, counts with the worst value; where it is in neither, the case is left out.
     """
     options = options_of(ctx)
-    from medseg.bundle import load_bundle
+    from medseg.bundle import load_bundle, schema_of_cases
     from medseg.evaluation import check_targets, evaluate_pairs, pair_files, write_evaluation
 
     check_targets(output, overwrite=overwrite)
-    label_table = None if bundle is None else load_bundle(bundle).label_table
     pairs = pair_files(predictions, references)
+    label_table, regions = None, None
+    if bundle is not None:
+        model = load_bundle(bundle)
+        schema = schema_of_cases([pair.case_id for pair in pairs], model.label_schema)
+        label_table, regions = schema.label_table, model.regions_of(schema)
     with progress_bars(shown=not options.quiet) as progress:
         tracked = progress.track(pairs, description="comparing")
-        evaluation = evaluate_pairs(tracked, label_table=label_table, tolerance_mm=tolerance_mm)
+        evaluation = evaluate_pairs(tracked, label_table=label_table, tolerance_mm=tolerance_mm, regions=regions)
     table, summary = write_evaluation(evaluation, output, overwrite=overwrite)
     if options.json:
         print_json(evaluation.summary())

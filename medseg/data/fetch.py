@@ -9,8 +9,9 @@ import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPMessage
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from medseg.errors import DownloadError, OutputError
 
@@ -20,6 +21,7 @@ Algorithm = Literal["md5", "sha256"]
 OnBytes = Callable[[int, int], None]
 """Called with the bytes that are there and, where the server says so, how many there will be (else 0)."""
 
+ALLOWED = ("https://", "http://")
 CHUNK_BYTES = 2**20
 TIMEOUT_S = 30
 RANGE_REFUSED = 416
@@ -35,7 +37,7 @@ def fetch_file(
             checksum is wrong (nothing is kept).
         OutputError: the folder of ``target`` cannot be written to, or the disk is full.
     """
-    if not url.startswith(("https://", "http://")):
+    if not url.startswith(ALLOWED):
         raise DownloadError(f"{url} is no http or https address: correct it where it is written.")
     if has_digest(target, digest, algorithm):
         return
@@ -45,8 +47,12 @@ def fetch_file(
         raise OutputError(f"{target.parent} cannot be made ({error.strerror}): choose another folder.") from error
     part = target.with_name(f".{target.name}.{digest[:12]}.part")
     try:
-        _transfer(url, part, on_bytes)
+        goes_on = _transfer(url, part, on_bytes)
         found = _digest(part, algorithm)
+        if found != digest.lower() and goes_on:  # the beginning was another file's, or the server sent another piece
+            part.unlink()
+            _transfer(url, part, on_bytes)
+            found = _digest(part, algorithm)
         if found != digest.lower():
             part.unlink()
             raise DownloadError(
@@ -54,7 +60,7 @@ def fetch_file(
             )
         part.replace(target)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
+        reason = " ".join(str(getattr(error, "reason", None) or error).split())
         raise DownloadError(
             f"{url} cannot be fetched ({reason}): check the connection and try again, it goes on where it stopped."
         ) from error
@@ -74,28 +80,52 @@ def _digest(path: Path, algorithm: Algorithm) -> str:
         return hashlib.file_digest(stream, algorithm).hexdigest()  # MD5 guards against damage only
 
 
-def _transfer(url: str, part: Path, on_bytes: OnBytes) -> None:
-    """Append to ``part`` what is missing of the file; a server that cannot do so sends all of it anew."""
+class _OnlyHttp(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection to anything but http and https: urllib would go on by FTP."""
+
+    def redirect_request(  # noqa: PLR0917  as urllib calls it
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        if not newurl.startswith(ALLOWED):
+            raise urllib.error.URLError(f"it leads to {newurl}, which is no http or https address")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _transfer(url: str, part: Path, on_bytes: OnBytes) -> bool:
+    """Append to ``part`` what is missing of the file; a server that cannot do so sends all of it anew.
+
+    Returns whether what was there already was kept.
+    """
     begun = part.stat().st_size if part.is_file() else 0
     headers = {"User-Agent": "medseg"} | ({"Range": f"bytes={begun}-"} if begun else {})
     request = urllib.request.Request(url, headers=headers)  # noqa: S310  http(s) was checked
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310
+        response = urllib.request.build_opener(_OnlyHttp).open(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code != RANGE_REFUSED or not begun:
             raise
         part.unlink()  # all of it was there already, or it is longer than the file: begin anew
-        _transfer(url, part, on_bytes)
-        return
+        return _transfer(url, part, on_bytes)
     with response:
-        goes_on = response.status == http.HTTPStatus.PARTIAL_CONTENT
+        goes_on: bool = response.status == http.HTTPStatus.PARTIAL_CONTENT
         done = begun if goes_on else 0
         length = int(response.headers.get("Content-Length") or 0)
         total = done + length if length else 0
         with part.open("ab" if goes_on else "wb") as stream:
-            while chunk := response.read(CHUNK_BYTES):
+            while chunk := _received(response, at_most=total - done if total else CHUNK_BYTES):
                 stream.write(chunk)
                 done += len(chunk)
                 on_bytes(done, total)
         if total and done < total:
             raise ConnectionError(f"the connection ended after {done} of {total} bytes")
+    return goes_on
+
+
+def _received(response: http.client.HTTPResponse, *, at_most: int) -> bytes:
+    """What has come by now, so that a connection that stalls or breaks loses nothing that it brought."""
+    try:
+        return response.read1(min(CHUNK_BYTES, at_most))
+    except TimeoutError:
+        raise
+    except OSError as error:  # a connection can fail in more ways than a ConnectionError: a route, TLS
+        raise ConnectionError(str(error)) from error

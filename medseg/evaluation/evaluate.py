@@ -5,7 +5,7 @@ each label is measured on the box that holds it in both images.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +47,32 @@ class _LabelMap:
         mask: NDArray[np.bool_] = self.labels[box] == index
         return mask
 
+    def as_regions(self, regions: Mapping[str, Iterable[int]]) -> "_RegionMap":
+        """The same file, its structures the regions, counted from 1."""
+        values = {number: tuple(of_region) for number, of_region in enumerate(regions.values(), start=1)}
+        boxes = {number: [self.boxes[one] for one in found if one in self.boxes] for number, found in values.items()}
+        around = {number: _around(found) for number, found in boxes.items() if found}
+        return _RegionMap(path=self.path, labels=self.labels, geometry=self.geometry, boxes=around, values=values)
 
-def evaluate_pairs(pairs: Iterable[Pair], *, label_table: LabelTable | None, tolerance_mm: float) -> Evaluation:
+
+@dataclass(frozen=True, eq=False)
+class _RegionMap(_LabelMap):
+    """Label maps whose structures are unions of labels, which may overlap."""
+
+    values: dict[int, tuple[int, ...]]
+
+    def mask(self, index: int, box: Box) -> NDArray[np.bool_]:
+        mask: NDArray[np.bool_] = np.isin(self.labels[box], self.values[index])
+        return mask
+
+
+def evaluate_pairs(
+    pairs: Iterable[Pair],
+    *,
+    label_table: LabelTable | None,
+    tolerance_mm: float,
+    regions: Mapping[str, Iterable[int]] | None = None,
+) -> Evaluation:
     """The scores of every pair and label.
 
     Args:
@@ -56,6 +80,7 @@ def evaluate_pairs(pairs: Iterable[Pair], *, label_table: LabelTable | None, tol
         label_table: the labels to score and their names. Absent, they are all values other than 0 that any
             file holds, named by their number.
         tolerance_mm: how far apart two surfaces may lie and still agree, for the normalised surface Dice.
+        regions: unions of labels, by name, which are scored in place of the labels.
     Raises:
         SettingsError: the tolerance is negative or not finite.
         CaseError: there is no pair, or no file holds a label.
@@ -65,6 +90,7 @@ def evaluate_pairs(pairs: Iterable[Pair], *, label_table: LabelTable | None, tol
     if not 0 <= tolerance_mm < math.inf:
         raise SettingsError(f"a tolerance of {tolerance_mm} mm found: a finite number of 0 or more was expected.")
     names = None if label_table is None else {label.index: label.name for label in label_table}
+    structures = dict(enumerate(regions, start=1)) if regions else names
     by_case: dict[str, dict[int, LabelScore]] = {}
     for pair in pairs:
         if pair.case_id in by_case:
@@ -73,21 +99,23 @@ def evaluate_pairs(pairs: Iterable[Pair], *, label_table: LabelTable | None, tol
         _refuse_different_grids(pair, prediction.geometry, reference.geometry)
         for labels in (prediction, reference):
             _refuse_unknown_values(labels, names)
-        indices = names or {index: str(index) for index in sorted({*prediction.boxes, *reference.boxes})}
+        if regions:
+            prediction, reference = prediction.as_regions(regions), reference.as_regions(regions)
+        indices = structures or {index: str(index) for index in sorted({*prediction.boxes, *reference.boxes})}
         by_case[pair.case_id] = {
             index: _score(pair.case_id, prediction, reference, label=(index, name), tolerance_mm=tolerance_mm)
             for index, name in indices.items()
         }
     if not by_case:
         raise CaseError("no pair of files found: at least one prediction with its reference was expected.")
-    if names is None:
-        names = {index: str(index) for index in sorted({index for scores in by_case.values() for index in scores})}
-    if not names:
+    if structures is None:
+        structures = {index: str(index) for index in sorted({index for scores in by_case.values() for index in scores})}
+    if not structures:
         raise CaseError("no file holds a value other than 0: nothing to compare. Check that these are the label files.")
     scores = tuple(
         by_case[case_id].get(index) or _both_empty(case_id, index, name)
         for case_id in by_case
-        for index, name in names.items()
+        for index, name in structures.items()
     )
     return Evaluation(scores=scores, tolerance_mm=tolerance_mm)
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save
 
 from medseg.atomic import atomic_write
-from medseg.errors import DataError
+from medseg.errors import DataError, OutputError
 
 __all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint", "write_weights"]
 
@@ -40,9 +40,18 @@ class Checkpoint:
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Keep the checkpoint; a kill at any moment leaves the old file or the new one, never half of it."""
+    """Keep the checkpoint; a kill at any moment leaves the old file or the new one, never half of it.
+
+    Raises:
+        OutputError: the folder cannot be written to, or the disk is full.
+    """
     with atomic_write(path, overwrite=True) as temporary:
-        torch.save(vars(checkpoint), temporary)
+        try:
+            torch.save(vars(checkpoint), temporary)
+        except RuntimeError as error:  # so torch reports that the disk took less than it was given
+            raise OutputError(
+                f"{path.name} cannot be written whole into {path.parent.name}: free space, and go on with --resume."
+            ) from error
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -103,6 +103,21 @@ def test_a_head_and_neck_bundle_keeps_left_and_right(test_data, tmp_path):
     assert all(check.is_passed for check in verify_bundle(load_bundle(tmp_path / "new")))
 
 
+def test_slices_are_turned_within_their_plane_so_that_a_thin_slab_keeps_its_labels(blocks, tmp_path):
+    manifest, root = blocks
+    create_bundle(manifest, data_root=root, network="transunet", output=tmp_path / "new", device=CPU)
+    bundle = load_bundle(tmp_path / "new", overlays=("train",))
+    augmentation = bundle.build("augmentation", bundle.parser(device=CPU)).set_random_state(0)
+    everywhere = torch.ones(1, 96, 96, 40)
+    kept = []
+    for _ in range(10):
+        for crop in augmentation({"image": everywhere.clone(), "label": everywhere.clone()}):
+            width, height = crop["label"].shape[1:]
+            middle = crop["label"][:, width // 3 : -width // 3, height // 3 : -height // 3]
+            kept.append(float(middle.mean()))  # no turn within the slice loses any of it
+    assert min(kept) == 1.0
+
+
 def test_an_existing_folder_and_an_unknown_network_are_refused_and_nothing_is_left(blocks, tmp_path):
     manifest, root = blocks
     with pytest.raises(OutputError, match="exists: choose another name"):

@@ -117,3 +117,25 @@ def test_a_value_unknown_to_the_bundle_ends_with_one_line(medseg_command, folder
     ended = medseg_command("evaluate", *folders, "--bundle", tiny_bundle, "--output", tmp_path / "results")
     assert ended.exit_code == 2
     assert "case_2.nii.gz holds the value 5" in ended.error_lines[0]
+
+
+@pytest.mark.parametrize(("case_id", "enhancing"), [("BraTS2021_00001", 4), ("BraTS-GLI-00001-000", 3)])
+def test_a_model_of_regions_is_scored_by_its_regions_in_the_edition_of_the_case(
+    case_id, enhancing, medseg_command: Callable, tmp_path
+):
+    reference, prediction = np.zeros((2, 40, 40, 40), np.uint8)
+    reference[5:25, 5:25, 5:25] = 2
+    reference[8:20, 8:20, 8:20] = 1
+    reference[10:16, 10:16, 10:16] = enhancing
+    prediction[5:25, 5:25, 5:15] = 2
+    prediction[8:20, 8:20, 8:14] = enhancing
+    for name, labels in (("predictions", prediction), ("references", reference)):
+        (tmp_path / name).mkdir()
+        nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / name / f"{case_id}.nii.gz")
+    folders = tmp_path / "predictions", tmp_path / "references"
+    ended = medseg_command("evaluate", *folders, "--bundle", "swin_unetr_brats", "--output", tmp_path / "results")
+    assert ended.exit_code == 0, ended.err
+    with (tmp_path / "results" / "per_case.csv").open(newline="") as file:
+        dice = {row["label"]: float(row["dice"]) for row in csv.DictReader(file)}
+    half, small = 2 / 3, 2 * (6 * 6 * 4) / (6**3 + 12 * 12 * 6)  # half of a block; what both call enhancing
+    assert dice == pytest.approx({"tumor_core": half, "whole_tumor": half, "enhancing_tumor": small})

@@ -72,6 +72,43 @@ def test_a_part_that_is_whole_or_too_long_begins_anew(tmp_path, publisher, url):
     assert (tmp_path / "model.pt").read_bytes() == BODY
 
 
+def test_the_beginning_of_another_file_is_given_up(tmp_path, publisher, url):
+    (tmp_path / f".model.pt.{MD5[:12]}.part").write_bytes(b"other" * 1000)
+    fetch_file(url, tmp_path / "model.pt", digest=MD5, algorithm="md5")
+    assert (tmp_path / "model.pt").read_bytes() == BODY
+    assert [asked for _, asked in publisher.requests] == ["bytes=5000-", None]
+    assert files_in(tmp_path) == ["model.pt"]
+
+
+def test_a_connection_that_stalls_loses_nothing_that_it_brought(tmp_path, publisher, url, monkeypatch):
+    monkeypatch.setattr("medseg.data.fetch.TIMEOUT_S", 0.3)
+    publisher.breaks_off_after, publisher.stalls_s = 20_000, 1.0
+    with pytest.raises(DownloadError, match="timed out"):
+        fetch_file(url, tmp_path / "model.pt", digest=MD5, algorithm="md5")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [BODY[:20_000]]
+
+
+@pytest.mark.parametrize("elsewhere", ["ftp://127.0.0.1:9/model.pt", "file:///etc/hostname", "data:text/plain,weights"])
+def test_a_server_that_sends_one_to_another_scheme_is_not_followed(tmp_path, publisher, elsewhere):
+    publisher.moved["/moved.pt"] = elsewhere
+    with pytest.raises(DownloadError, match=r"no http or https address|is not allowed"):
+        fetch_file(f"{publisher.url}/moved.pt", tmp_path / "model.pt", digest=MD5, algorithm="md5")
+    assert files_in(tmp_path) == []
+
+
+def test_a_server_that_sends_one_to_another_address_is_followed(tmp_path, publisher, url):
+    publisher.moved["/moved.pt"] = url
+    fetch_file(f"{publisher.url}/moved.pt", tmp_path / "model.pt", digest=MD5, algorithm="md5")
+    assert (tmp_path / "model.pt").read_bytes() == BODY
+
+
+def test_a_server_that_leads_round_in_a_circle_is_refused_in_one_line(tmp_path, publisher):
+    publisher.moved["/moved.pt"] = "/moved.pt"
+    with pytest.raises(DownloadError) as refused:
+        fetch_file(f"{publisher.url}/moved.pt", tmp_path / "model.pt", digest=MD5, algorithm="md5")
+    assert len(str(refused.value).splitlines()) == 1
+
+
 def test_progress_ends_at_the_size_of_the_file(tmp_path, url, monkeypatch):
     monkeypatch.setattr("medseg.data.fetch.CHUNK_BYTES", 4096)
     heard = []

@@ -1,12 +1,14 @@
 """Checkpoints: whole or refused; weights in half precision, where they fit into it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
 from medseg.bundle import load_weights
-from medseg.errors import DataError
+from medseg.errors import DataError, OutputError
 from medseg.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint, write_weights
 
 
@@ -100,3 +102,14 @@ def test_values_beyond_half_precision_are_kept_as_they_are(tmp_path):
     assert kept["weight"].dtype == torch.float16
     again = load_weights(nn.BatchNorm3d(2), tmp_path / "model.safetensors")
     assert again.running_var.tolist() == [1e6, 1e6]
+
+
+def test_a_full_disk_is_told_and_leaves_the_older_checkpoint(tmp_path, request):
+    older = checkpoint_of(step=3)
+    write_checkpoint(older, tmp_path / "checkpoint.pt")
+    request.getfixturevalue("full_disk")
+    larger = replace(older, step=4, network={"weight": torch.zeros(100_000)})
+    with pytest.raises(OutputError, match="free space, and go on with --resume"):
+        write_checkpoint(larger, tmp_path / "checkpoint.pt")
+    assert read_checkpoint(tmp_path / "checkpoint.pt").step == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
