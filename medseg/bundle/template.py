@@ -44,11 +44,11 @@ output_dir: segmentations
 # What the network sees
 channels:
 {channels}
-axcodes: {plan.axcodes}
+axcodes: {plan.axcodes}  # where the axes lead to: every scan is turned to them first
 spacing_mm: {_flow(list(plan.spacing_mm))}  # median of the training scans, {", ".join(AXIS_NAMES)}
 {_intensity_settings(plan)}
 # How the network is laid over the scan; the median of {crops} is {extent} mm
-{_window_settings(plan)}overlap: 0.5
+{_window_settings(plan)}overlap: 0.5  # of neighbouring windows; less is faster, and rougher where they meet
 {_mirror_settings(plan)}
 # What it finds
 {schema}labels:
@@ -120,25 +120,25 @@ def train_yaml(plan: Plan) -> str:
 training:
   steps: {plan.steps}  # for a {"GPU" if plan.device == "cuda" else "CPU"}; more is better, up to some ten thousand
   batch_size: {plan.batch_size}  # scans, of each {plan.samples_per_scan} crops: {gigabytes:.1f} GB of maps
-  learning_rate: 0.001
-  seed: 2026
+  learning_rate: 0.001  # at its highest, after the warm-up
+  seed: 2026  # of first weights, crops and changes: another one is another training
   ema_decay: 0.998  # weights averaged over about 500 steps: what is validated and kept
-  gradient_clip_norm: 1.0
-{supervision}  validate_every: 250
-  checkpoint_every: 100
+  gradient_clip_norm: 1.0  # one odd crop moves the weights no further than others
+{supervision}  validate_every: 250  # steps; the weights with the best validation are kept
+  checkpoint_every: 100  # steps lost at most where a training is ended
 
 {_loss(plan)}
 optimizer:
   _target_: torch.optim.AdamW
   params: $@network.parameters()
   lr: $@training['learning_rate']
-  weight_decay: 0.01
+  weight_decay: 0.01  # more where the training cases are learnt by heart
 
 lr_scheduler:
   _target_: monai.optimizers.WarmupCosineSchedule
   optimizer: "@optimizer"
-  warmup_steps: $min(100, @training['steps'] // 10)
-  t_total: $@training['steps']
+  warmup_steps: $min(100, @training['steps'] // 10)  # the rate rises: first gradients are wild
+  t_total: $@training['steps']  # by then it has sunk to 0
 
 # Of each preprocessed scan, at every step anew. {why_mirror}
 augmentation:
@@ -146,12 +146,12 @@ augmentation:
   transforms:
 {_crop_steps(plan)}    - _target_: RandAffined
       keys: [image, label]
-      prob: 0.7
+      prob: 0.7  # patients lie and grow differently
 {_affine_ranges(plan)}      mode: [bilinear, nearest]
       padding_mode: [border, zeros]
 {mirror}    - _target_: RandGaussianSmoothd
       keys: image
-      prob: 0.2
+      prob: 0.2  # scanners differ in sharpness, noise, contrast and brightness
       sigma_x: [0.3, 0.9]
       sigma_y: [0.3, 0.9]
       sigma_z: [0.3, 0.9]
@@ -310,7 +310,7 @@ def _inferer(plan: Plan) -> str:
 inferer:
   _target_: SlidingWindowInferer
   roi_size: "@roi_size"
-  sw_batch_size: 2
+  sw_batch_size: 2  # windows at once on a GPU
   overlap: "@overlap"
   mode: gaussian
   padding_mode: constant
