@@ -14,8 +14,9 @@ from medseg.geometry import Geometry
 __all__ = ["BetweenCases"]
 
 SMALLEST_SCAN_MM = 25.0
+FINEST_VOXEL_MM = 0.2
 LARGEST_SCAN_MM = 3000.0
-"""The longest side of what is scanned of a person: an organ at least, the whole body at most."""
+"""What is scanned of a person: an organ at least, or coarsely a part of one; the whole body at most."""
 
 OTHER_UNIT = 5.0
 """Voxels of one data set differ less than this in their mean side; units differ by ten or a thousand."""
@@ -43,7 +44,8 @@ class BetweenCases:
                 break
         self._side_mm[case_id] = float(geometry.voxel_volume_mm3 ** (1 / 3))
         longest = max(size * step for size, step in zip(geometry.shape, geometry.spacing_mm, strict=True))
-        if not SMALLEST_SCAN_MM <= longest <= LARGEST_SCAN_MM:
+        is_tiny = longest < SMALLEST_SCAN_MM and self._side_mm[case_id] < FINEST_VOXEL_MM
+        if is_tiny or longest > LARGEST_SCAN_MM:
             self._doubts.append((case_id, f"the scan is {longest:.3g} mm long in all", UNIT_FIX))
 
     def doubts(self) -> list[tuple[str, str, str]]:

@@ -276,6 +276,13 @@ def test_scans_in_another_unit_are_found(factor, hippocampus):
     assert kinds(manifest, root) == ["case"]
 
 
+def test_a_small_part_in_usual_voxels_is_no_scan_in_another_unit():
+    between = BetweenCases()
+    voxels = np.eye(8, dtype=np.uint8)[None].repeat(8, 0)
+    between.add("case", voxels, voxels, Geometry(voxels.shape, np.eye(4)))
+    assert between.doubts() == []
+
+
 def test_one_scan_in_another_unit_than_the_others_is_found():
     between = BetweenCases()
     for number, side_mm in enumerate((3.0, 3.5, 2.5, 0.3)):
