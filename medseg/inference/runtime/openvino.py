@@ -83,9 +83,11 @@ def _make(golden: Golden, model: Path, compiled: Path, *, folder: Path, precisio
     else:
         converted = folder / "model.xml"
         began = time.monotonic()
-        with ThreadPoolExecutor(max_workers=1) as pool:  # conversion is Python, and leaves the other processors idle
+        program = _exported(golden)
+        # Conversion leaves the other processors idle; export is Python throughout, and two would wait for one another.
+        with ThreadPoolExecutor(max_workers=1) as pool:
             expected = pool.submit(lambda: golden.expected)
-            _convert(_exported(golden), converted)
+            _convert(program, converted)
             limit_s = LIMIT_S + LIMIT_SHARE * (time.monotonic() - began)
             np.save(folder / "window.npy", golden.window.numpy())
             order = replace(order, model=str(converted), window=str(folder / "window.npy"))
