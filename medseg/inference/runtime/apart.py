@@ -1,6 +1,7 @@
 """Compilation in a process of its own with a time limit: what crashes or hangs there is one line here."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,9 +14,12 @@ from pathlib import Path
 from medseg.inference.runtime import openvino_worker
 from medseg.inference.runtime.openvino_worker import REFUSED, Order
 
-__all__ = ["NotCompiledError", "compiled_apart"]
+__all__ = ["NotCompiledError", "NotConvertedError", "TookTooLongError", "compiled_apart"]
 
 WORKER = Path(openvino_worker.__file__)
+
+KEEPS_MEMORY = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967295:glibc.malloc.trim_threshold=4294967295"
+"""For the worker, which ends soon: memory in large pages, not returned in between, for a third less of its time."""
 
 ENDED_BY_OTHERS = ("SIGTERM", "SIGINT", "SIGKILL", "SIGHUP")
 """Signals that say nothing of the network: a person's, a scheduler's, the system's where memory is short."""
@@ -29,27 +33,45 @@ class NotCompiledError(Exception):
         self.is_lasting = is_lasting
 
 
+class TookTooLongError(NotCompiledError):
+    """A compiler that did not come to an end."""
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(f"its compiler took more than {limit_s:.0f} s", is_lasting=True)
+
+
+class NotConvertedError(NotCompiledError):
+    """What a network computes could not be said to a compiler, or was said wrongly."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, is_lasting=True)
+
+
 @contextmanager
 def compiled_apart(order: Order, *, folder: Path, limit_s: float) -> Iterator[None]:
     """Have the order carried out while the block runs; what it makes is there after the block.
 
     Args:
-        folder: for what the worker says.
+        folder: for what the worker says; made where it is not there.
         limit_s: how long it may take from now on.
     Raises:
         NotCompiledError: at the end of the block: it crashed, took too long, or said why not.
     """
+    folder.mkdir(exist_ok=True)
     errors = folder / "errors.txt"
     deadline = time.monotonic() + limit_s
     with errors.open("w", encoding="utf-8") as said:
         # -P: the folder of this file holds modules with the names of packages.
         words = [sys.executable, "-P", str(WORKER), json.dumps(asdict(order))]
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
+        environment = {**os.environ, "GLIBC_TUNABLES": KEEPS_MEMORY}
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, env=environment
+        )
     try:
         yield
         code = process.wait(max(deadline - time.monotonic(), 0.1))
     except subprocess.TimeoutExpired:
-        raise NotCompiledError(f"its compiler took more than {limit_s:.0f} s", is_lasting=True) from None
+        raise TookTooLongError(limit_s) from None
     finally:
         process.kill()
         process.wait()

@@ -1,6 +1,7 @@
 """OpenVINO on the CPU: kernels for this processor, in bfloat16 where the processor multiplies it in hardware.
 
-A conversion is proved in float32 first, where nothing but rounding may differ; half precision would hide a mistake.
+A network is captured as a graph in the quickest way, and in torch's own where that one does not do. A conversion is
+proved in float32 first, where nothing but rounding may differ; half precision would hide a mistake.
 A converted network is kept on disk, and what the compiler made of it for this processor beside: the second start
 takes a second. Torch computes what the conversion is proved against while the conversion goes on, and while the
 compiler runs, which has a process of its own (``openvino_worker``).
@@ -20,18 +21,22 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from medseg.inference.runtime.apart import NotCompiledError, compiled_apart
+from medseg.inference.runtime.apart import NotCompiledError, NotConvertedError, TookTooLongError, compiled_apart
+from medseg.inference.runtime.captured import captured
 from medseg.inference.runtime.compiled import CompiledNetwork
 from medseg.inference.runtime.kept_proof import this_machine
-from medseg.inference.runtime.openvino_worker import Order, compile_settings, import_quietly
+from medseg.inference.runtime.openvino_worker import Order, compile_settings, import_quietly, open_sizes
 from medseg.inference.runtime.proof import Golden, compared
 from medseg.inference.runtime.separate_heads import separate_heads
 from medseg.inference.runtime.written_norms import with_written_norms
 
 __all__ = ["REVISION", "compile_openvino"]
 
-REVISION = 3
+REVISION = 4
 """Of the way to convert: what an earlier one left in the cache is not used."""
+
+Capture = Callable[[nn.Module, tuple[int, ...]], Any]
+"""A network and the shape of its batches (B, C, *S) to what OpenVINO converts."""
 
 LIMIT_S = 120.0
 """That the compiler may take at any rate: for the largest network here it takes 5 s on two idle cores."""
@@ -59,83 +64,119 @@ def compile_openvino(golden: Golden, *, key: str, cache: Path) -> tuple[nn.Modul
     compiled = cache / "compiled" / f"{name}_{precision}_{n_threads}_{this_machine('openvino')}"
     if not (model.is_file() and _is_filled(compiled)):
         cache.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=cache) as folder:
-            _make(golden, model, compiled, folder=Path(folder), precision=precision)
+        try:
+            _make(golden, model, compiled, precision=precision, capture=captured)
+        except NotConvertedError:
+            _make(golden, model, compiled, precision=precision, capture=exported)
     core.set_property({"CACHE_DIR": str(compiled)})
     settings = compile_settings(precision=precision, n_threads=n_threads)
     request = core.compile_model(core.read_model(model), "CPU", settings).create_infer_request()
     return CompiledNetwork(_computing(request), batch_size=golden.shape[0], window=golden.shape[1:]), precision
 
 
-def _make(golden: Golden, model: Path, compiled: Path, *, folder: Path, precision: str) -> None:
+def _make(golden: Golden, model: Path, compiled: Path, *, precision: str, capture: Capture) -> None:
     """Convert, unless ``model`` is there, and compile; what is kept takes its place when it is complete and proved."""
-    order = Order(
-        model=str(model),
-        window="",
-        answer=str(folder / "answer.npy"),
-        folder=str(folder / "compiled"),
-        precision=precision,
-        n_threads=torch.get_num_threads(),
-    )
-    if model.is_file():  # compiled for another number of threads, or another machine with the same cache
-        with compiled_apart(order, folder=folder, limit_s=LIMIT_S):
-            pass
-    else:
-        converted = folder / "model.xml"
-        began = time.monotonic()
-        program = _exported(golden)
-        # Conversion leaves the other processors idle; export is Python throughout, and two would wait for one another.
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            expected = pool.submit(lambda: golden.expected)
-            _convert(program, converted)
-            limit_s = LIMIT_S + LIMIT_SHARE * (time.monotonic() - began)
-            np.save(folder / "window.npy", golden.window.numpy())
-            order = replace(order, model=str(converted), window=str(folder / "window.npy"))
-            with compiled_apart(order, folder=folder, limit_s=limit_s):
-                expected.result()
-        _check(torch.from_numpy(np.load(order.answer)), golden.expected)
-        # The weights are in place before the file that is looked for.
-        converted.with_suffix(".bin").replace(model.with_suffix(".bin"))
-        converted.replace(model)
-    _take_place(Path(order.folder), compiled)
+    with TemporaryDirectory(dir=model.parent) as name:
+        folder = Path(name)
+        order = Order(
+            model=str(model),
+            window="",
+            answer=str(folder / "answer.npy"),
+            folder=str(folder / "compiled"),
+            precision=precision,
+            n_threads=torch.get_num_threads(),
+        )
+        if model.is_file():  # compiled for another number of threads, or another machine with the same cache
+            with compiled_apart(order, folder=folder, limit_s=LIMIT_S):
+                pass
+        else:
+            _convert_and_compile(golden, order, model, capture=capture, folder=folder)
+        _take_place(Path(order.folder), compiled)
 
 
-def _exported(golden: Golden) -> torch.export.ExportedProgram:
-    with _told_apart(), torch.no_grad():
-        network = with_written_norms(golden.network)
-        return torch.export.export(network, (torch.zeros(golden.shape),), strict=False)
+def _convert_and_compile(golden: Golden, order: Order, model: Path, *, capture: Capture, folder: Path) -> None:
+    converted = folder / "model.xml"
+    began = time.monotonic()
+    with _told_apart():
+        graph = capture(with_written_norms(golden.network), golden.shape)
+    # Conversion leaves the other processors idle; a capture is Python throughout, and two would wait for one another.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        expected = pool.submit(lambda: golden.expected)
+        _convert(graph, golden.shape, converted)
+        limit_s = LIMIT_S + LIMIT_SHARE * (time.monotonic() - began)
+        np.save(folder / "window.npy", golden.window.numpy())
+        order = replace(order, model=str(converted))
+        asked = replace(order, window=str(folder / "window.npy"))
+        with compiled_apart(asked, folder=folder / "proof", limit_s=limit_s):
+            converted = _compiled(order, folder=folder, limit_s=limit_s)
+            expected.result()
+    _check(torch.from_numpy(np.load(order.answer)), golden.expected)
+    # The weights are in place before the file that is looked for.
+    converted.with_suffix(".bin").replace(model.with_suffix(".bin"))
+    converted.replace(model)
 
 
-def _convert(program: torch.export.ExportedProgram, path: Path) -> None:
+def _compiled(order: Order, *, folder: Path, limit_s: float) -> Path:
+    """Compile for use, and say which model that was: known sizes make plans for less memory and a quicker first window.
+
+    OpenVINO 2026.4 crashes over the known sizes of a TransUNet in float32: such a model is compiled with open ones.
+    """
+    try:
+        with compiled_apart(order, folder=folder, limit_s=limit_s):
+            return Path(order.model)
+    except TookTooLongError:
+        raise
+    except NotCompiledError as error:
+        if not error.is_lasting:
+            raise
+    openvino = import_quietly()
+    model, path = openvino.Core().read_model(order.model), folder / "open.xml"
+    open_sizes(model)
+    _write(model, path)
+    with compiled_apart(replace(order, model=str(path)), folder=folder, limit_s=limit_s):
+        return path
+
+
+def exported(network: nn.Module, shape: tuple[int, ...]) -> torch.export.ExportedProgram:
+    """The network as ``torch.export`` captures it, for inputs of this shape."""
+    with torch.no_grad():
+        return torch.export.export(network, (torch.zeros(shape),), strict=False)
+
+
+def _convert(graph: Any, shape: tuple[int, ...], path: Path) -> None:
     openvino = import_quietly()
     with _told_apart():
-        model = openvino.convert_model(program)
+        model = openvino.convert_model(graph)
+        model.reshape(list(shape))
         separate_heads(openvino, model)
+    _write(model, path)
+
+
+def _write(model: Any, path: Path) -> None:
     try:
-        openvino.serialize(model, str(path))
+        import_quietly().serialize(model, str(path))
     except RuntimeError as error:  # a full disk, to which OpenVINO gives no other name
         raise OSError(f"the converted network cannot be written: {' '.join(str(error).split()[:20])}") from error
 
 
 @contextmanager
 def _told_apart() -> Iterator[None]:
-    """Within, what the network is to blame for is a ``NotCompiledError``; the rest passes as it is."""
+    """Within, what the network is to blame for is a ``NotConvertedError``; the rest passes as it is."""
     try:
         yield
     except (OSError, MemoryError):
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split()[:30])}"
-        raise NotCompiledError(reason, is_lasting=True) from error
+        raise NotConvertedError(reason) from error
 
 
 def _check(found: torch.Tensor, expected: torch.Tensor) -> None:
     proof = compared(found, expected, precision="float32")
     if not proof.is_passed:
-        raise NotCompiledError(
+        raise NotConvertedError(
             f"the converted network computes something else: logits differ by {proof.max_difference:.2g} at most, "
-            f"their standard deviation is {proof.scale:.2g}",
-            is_lasting=True,
+            f"their standard deviation is {proof.scale:.2g}"
         )
 
 

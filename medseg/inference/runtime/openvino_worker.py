@@ -2,7 +2,7 @@
 
     python -P openvino_worker.py ORDER     one order, as JSON
 
-In: a converted model. Out: its answer in float32 to a window, and a folder with what the compiler made for this
+In: a converted model. Out: its answer in float32 to a window, or a folder with what the compiler made for this
 processor. Exit code 0; ``REFUSED`` with one line on standard error where the model cannot be compiled.
 
 It runs by its path and imports nothing of this package: that takes longer than most compilations.
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["REFUSED", "Order", "compile_settings", "import_quietly"]
+__all__ = ["REFUSED", "Order", "compile_settings", "import_quietly", "open_sizes"]
 
 REFUSED: Final = 3
 """Exit code: what was given cannot be compiled, and will not be the next time."""
@@ -27,10 +27,10 @@ class Order:
 
     Attributes:
         model: the converted model (.xml, its weights beside).
-        window: to be answered in float32, (B, C, *S) as .npy; empty where no proof is wanted.
-        answer: its logits, as .npy.
+        window: to be answered in float32, (B, C, *S) as .npy; empty where the model is to be compiled for use.
+        answer: the window's logits, as .npy.
         folder: for what the compiler makes.
-        precision: ``bfloat16`` or ``float32``.
+        precision: of what is compiled for use, ``bfloat16`` or ``float32``.
     """
 
     model: str
@@ -59,13 +59,20 @@ def compile_settings(*, precision: str, n_threads: int) -> dict[str, Any]:
     }
 
 
+def open_sizes(model: Any) -> None:
+    """Let the converted model take inputs (B, C, *S) of other batches and sizes, as far as its operations do."""
+    sizes = model.input(0).partial_shape
+    model.reshape([sizes[axis] if axis == 1 else -1 for axis in range(len(sizes))])
+
+
 def _carry_out(order: Order) -> None:
     core = import_quietly().Core()
     model = core.read_model(order.model)
     if order.window:
+        open_sizes(model)  # compiled in half the time, which one window does not bring in again
         exact = core.compile_model(model, "CPU", compile_settings(precision="float32", n_threads=order.n_threads))
         np.save(order.answer, exact([np.load(order.window)])[0])
-        del exact
+        return
     core.set_property({"CACHE_DIR": order.folder})
     core.compile_model(model, "CPU", compile_settings(precision=order.precision, n_threads=order.n_threads))
 

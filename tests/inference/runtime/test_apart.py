@@ -23,6 +23,13 @@ WINDOWS = SlidingWindowInferer(roi_size=(16, 16, 16))
 
 CRASHES = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
 HANGS = "import time; time.sleep(600)"
+CRASHES_OVER_KNOWN_SIZES = f"""
+import json, os, runpy, signal, sys
+order = json.loads(sys.argv[1])
+if not order["window"] and order["model"].endswith("model.xml"):
+    os.kill(os.getpid(), signal.SIGSEGV)
+runpy.run_path({str(apart.WORKER)!r}, run_name="__main__")
+"""
 
 
 @pytest.fixture
@@ -65,6 +72,20 @@ def test_a_crash_of_the_compiler_leaves_the_run_to_torch_and_is_remembered(runti
     second = runtime("auto")
     assert isinstance(compute(second), UNet)
     assert second.choice.reason == f"{first.choice.reason}; it is tried again with --runtime openvino"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+def test_a_model_whose_known_sizes_crash_the_compiler_is_compiled_with_open_ones(runtime, worker_is):
+    worker_is(CRASHES_OVER_KNOWN_SIZES)
+    first = runtime("auto")
+    computing = compute(first)
+    assert first.choice.name == "openvino"
+    assert first.choice.proof.is_passed
+    worker_is("raise SystemExit('started again')")
+    window = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    again = runtime("auto")
+    assert torch.equal(compute(again)(window), computing(window))
+    assert again.choice.name == "openvino"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
