@@ -71,7 +71,7 @@ INSTALL: Final = {
 }
 
 WORTH_COMPILING: Final = 4_000_000
-"""Voxels in windows from which ``auto`` compiles: 16 windows of 64³. A conversion takes some 20 s, once."""
+"""Voxels in windows from which ``auto`` compiles: 16 windows of 64³. A conversion takes 3 to 15 s, once."""
 
 
 def installed_runtimes() -> tuple[str, ...]:

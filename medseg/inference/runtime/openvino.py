@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from medseg.inference.memory import let_go_of_pages
 from medseg.inference.runtime.apart import NotCompiledError, NotConvertedError, TookTooLongError, compiled_apart
 from medseg.inference.runtime.captured import captured
 from medseg.inference.runtime.compiled import CompiledNetwork
@@ -71,6 +72,7 @@ def compile_openvino(golden: Golden, *, key: str, cache: Path) -> tuple[nn.Modul
     core.set_property({"CACHE_DIR": str(compiled)})
     settings = compile_settings(precision=precision, n_threads=n_threads)
     request = core.compile_model(core.read_model(model), "CPU", settings).create_infer_request()
+    let_go_of_pages(compiled)
     return CompiledNetwork(_computing(request), batch_size=golden.shape[0], window=golden.shape[1:]), precision
 
 
