@@ -1,5 +1,8 @@
 """A captured network: converted, it computes what torch computes; what cannot be said so goes torch's own way."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from monai.networks.nets import DynUNet, SegResNet
@@ -114,3 +117,28 @@ def test_a_network_that_no_way_can_say_is_refused(tmp_path, ways):
         proof_of(Deciding().eval(), (1, 1, 8, 8, 8), tmp_path)
     assert ways == ["captured", "exported"]
     assert not list(tmp_path.iterdir())
+
+
+def test_another_thread_computes_as_ever_during_a_capture():
+    torch.manual_seed(0)
+    network = SegResNet(init_filters=8, in_channels=1, out_channels=3, blocks_down=(1, 1), blocks_up=(1,)).eval()
+    window = torch.randn(1, 1, 16, 16, 16)
+    with torch.inference_mode():
+        expected = network(window)
+    is_over, n_computed, differences = threading.Event(), [], []
+
+    def compute() -> None:
+        with torch.inference_mode():
+            while not is_over.is_set():
+                differences.append((network(window) - expected).abs().max())
+                n_computed.append(1)
+
+    with ThreadPoolExecutor(1) as pool:
+        computing = pool.submit(compute)
+        try:
+            captured(build_network(load_bundle("dformer_hippocampus"), device=CPU), (1, 1, 32, 64, 32))
+        finally:
+            is_over.set()
+        computing.result()
+    assert len(n_computed) > 10
+    assert max(differences) == 0
