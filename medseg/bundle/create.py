@@ -12,7 +12,8 @@ import torch
 from medseg.bundle.load import load_bundle
 from medseg.bundle.metadata import SCHEMA_URL, network_data_format
 from medseg.bundle.plan import Plan, plan_bundle
-from medseg.bundle.template import evaluate_yaml, inference_yaml, multi_gpu_yaml, readme, train_yaml
+from medseg.bundle.recipe import train_yaml
+from medseg.bundle.template import evaluate_yaml, inference_yaml, multi_gpu_yaml, readme
 from medseg.data import DataManifest, Fingerprint, data_fingerprint
 from medseg.errors import OutputError
 from medseg.shared_folder import shared_folder

@@ -118,6 +118,20 @@ def test_slices_are_turned_within_their_plane_so_that_a_thin_slab_keeps_its_labe
     assert min(kept) == 1.0
 
 
+def test_what_lies_at_the_border_of_a_crop_is_still_there_when_it_was_turned(blocks, tmp_path):
+    manifest, root = blocks
+    create_bundle(manifest, data_root=root, network="dformer", output=tmp_path / "new", device=CPU)
+    bundle = load_bundle(tmp_path / "new", overlays=("train",))
+    parser = bundle.parser(device=CPU)
+    augmentation = bundle.build("augmentation", parser).set_random_state(0)
+    everywhere = torch.ones(1, 96, 96, 96)
+    crops = [crop for _ in range(10) for crop in augmentation({"image": everywhere, "label": everywhere})]
+    assert {crop["image"].shape[1:] for crop in crops} == {tuple(bundle.entry("roi_size"))}
+    kept = torch.tensor([float(crop["label"].mean()) for crop in crops])
+    assert kept.mean() > 0.98
+    assert kept.min() > 0.8
+
+
 def test_an_existing_folder_and_an_unknown_network_are_refused_and_nothing_is_left(blocks, tmp_path):
     manifest, root = blocks
     with pytest.raises(OutputError, match="exists: choose another name"):
