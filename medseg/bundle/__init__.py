@@ -13,7 +13,8 @@ from medseg.bundle.load import Bundle, find_bundles, load_bundle, load_weights, 
 from medseg.bundle.metadata import differences, metadata_schema, network_data_format
 from medseg.bundle.outputs import Extras, OutputPaths, plan_outputs
 from medseg.bundle.plan import Plan, plan_bundle
-from medseg.bundle.segment import CaseResult, Runner, segment
+from medseg.bundle.runner import CaseResult, Runner
+from medseg.bundle.segment import segment
 from medseg.bundle.verify import Check, verify_bundle
 
 __all__ = [

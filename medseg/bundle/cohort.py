@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from medseg.bundle.outputs import OutputPaths
-from medseg.bundle.segment import CaseResult, InferredCase, ReadCase, Runner
+from medseg.bundle.runner import CaseResult, InferredCase, ReadCase, Runner
 from medseg.inference import Stages
 from medseg.io import CaseFiles
 

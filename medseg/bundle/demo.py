@@ -15,7 +15,7 @@ from nilearn.datasets import load_mni152_template
 
 from medseg.bundle.measures import Measures
 from medseg.bundle.outputs import OutputPaths
-from medseg.bundle.segment import Runner
+from medseg.bundle.runner import Runner
 from medseg.errors import RunError
 from medseg.geometry import Geometry, Interpolation, resample_onto, resample_volume
 from medseg.inference import Stages

@@ -16,7 +16,7 @@ from monai.inferers import Inferer
 
 from medseg.bundle.cost import network_cost
 from medseg.bundle.outputs import Extras
-from medseg.bundle.segment import Runner
+from medseg.bundle.runner import Runner
 from medseg.inference import (
     MirrorInferer,
     SliceBySliceInferer,

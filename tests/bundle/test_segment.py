@@ -1,7 +1,4 @@
-"""A bundle over scans: files, tensors, a case with its results, and real scans stored in any order."""
-
-import json
-from pathlib import Path
+"""One scan from Python: files and tensors, real scans stored in any order, mirror images."""
 
 import nibabel as nib
 import numpy as np
@@ -10,20 +7,16 @@ import torch
 from monai.data import MetaTensor
 
 import medseg
-from medseg.bundle import OutputPaths, Runner, build_segmenter, load_bundle
+from medseg.bundle import Runner, build_segmenter, load_bundle
 from medseg.data import load_manifest
-from medseg.errors import CaseError, ImageError, OutputError, SettingsError
-from medseg.inference import MirrorInferer, Stages
-from medseg.io import CaseFiles, ChannelFile, read_volume
+from medseg.errors import CaseError, ImageError, SettingsError
+from medseg.inference import MirrorInferer
+from medseg.io import read_volume
 
 CPU = torch.device("cpu")
 
 SHAPE = (20, 18, 12)
 """Voxels of a scan in these tests; they measure 1×1×2 mm."""
-
-
-def files_of(case_id: str, path: Path) -> CaseFiles:
-    return CaseFiles(case_id, (ChannelFile("T1", path),), notes=("something was assumed.",))
 
 
 def test_a_scan_is_segmented_by_path_in_a_list_and_as_a_tensor_alike(folder, tmp_path, write_scan):
@@ -45,46 +38,6 @@ def test_more_than_one_case_is_refused(folder, tmp_path, write_scan):
 def test_a_tensor_of_another_kind_is_refused(folder):
     with pytest.raises(ImageError, match="the image has 2 channels"):
         medseg.segment(MetaTensor(torch.rand(2, 8, 8, 8)), bundle=folder, device="cpu")
-
-
-def test_a_run_leaves_labels_record_picture_and_statistics(bundle, tmp_path, write_scan):
-    path = write_scan(tmp_path / "scan.nii.gz", shape=SHAPE)
-    files = OutputPaths.beside(tmp_path / "out.nii.gz")
-    heard = []
-    stages = Stages(windows=lambda done, total: heard.append((done, total)))
-    result = Runner(bundle, device=CPU).run(files_of("scan", path), files, overwrite=False, stages=stages)
-    assert all(file.stat().st_size > 0 for file in files.all)
-    written = nib.load(files.labels)
-    assert np.array_equal(np.asarray(written.dataobj), result.segmentation.labels)
-    np.testing.assert_allclose(written.affine, nib.load(path).affine)
-    record = json.loads(files.record.read_text())
-    assert record["case_id"] == "scan"
-    assert record["bundle"]["name"] == "tiny"
-    assert record["settings"]["roi_size"] == [16, 16, 16]
-    assert record["warnings"] == ["something was assumed."]
-    assert {"read", "preprocess", "infer", "restore", "postprocess", "report"} <= record["stage_s"].keys()
-    assert heard[-1][0] == heard[-1][1] > 1
-    assert record["windows"] == {"count": heard[-1][1], "reused": 0}
-    shown = json.loads(json.dumps(result.as_json()))
-    assert shown["files"]["labels"] == str(files.labels)
-    assert shown["warnings"] == ["something was assumed."]
-
-
-def test_a_scan_far_larger_than_those_of_the_training_draws_a_warning(bundle, tmp_path, write_scan):
-    path = write_scan(tmp_path / "mni.nii.gz", shape=(16, 16, 40), affine=np.diag([-1.0, -1.0, 4.0, 1.0]))
-    files = OutputPaths.beside(tmp_path / "out.nii.gz")
-    result = Runner(bundle, device=CPU).run(files_of("scan", path), files, overwrite=False)
-    assert result.warnings[-1].startswith("the scan covers 16×16×160 mm, and tiny was trained on regions of at most")
-    assert json.loads(files.record.read_text())["warnings"] == list(result.warnings)
-
-
-def test_a_result_that_exists_stays_and_no_half_result_appears_beside_it(bundle, tmp_path, write_scan):
-    path = write_scan(tmp_path / "scan.nii.gz", shape=SHAPE)
-    files = OutputPaths.beside(tmp_path / "out.nii.gz")
-    files.labels.write_bytes(b"earlier")
-    with pytest.raises(OutputError, match=r"out.nii.gz exists already"):
-        Runner(bundle, device=CPU).run(files_of("scan", path), files, overwrite=False)
-    assert files.labels.read_bytes() == b"earlier"
 
 
 def stored_as(image: MetaTensor, axcodes: str) -> MetaTensor:
