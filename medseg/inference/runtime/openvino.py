@@ -89,14 +89,18 @@ def _make(golden: Golden, model: Path, compiled: Path, *, precision: str, captur
             n_threads=torch.get_num_threads(),
         )
         if model.is_file():  # compiled for another number of threads, or another machine with the same cache
-            with compiled_apart(order, folder=folder, limit_s=LIMIT_S):
-                pass
+            made = _compiled(order, folder=folder, limit_s=LIMIT_S)
         else:
-            _convert_and_compile(golden, order, model, capture=capture, folder=folder)
+            made = _converted_and_compiled(golden, order, capture=capture, folder=folder)
+        if made != model:
+            # The weights are in place before the file that is looked for.
+            made.with_suffix(".bin").replace(model.with_suffix(".bin"))
+            made.replace(model)
         _take_place(Path(order.folder), compiled)
 
 
-def _convert_and_compile(golden: Golden, order: Order, model: Path, *, capture: Capture, folder: Path) -> None:
+def _converted_and_compiled(golden: Golden, order: Order, *, capture: Capture, folder: Path) -> Path:
+    """The model that was compiled, once its conversion is proved."""
     converted = folder / "model.xml"
     began = time.monotonic()
     with _told_apart():
@@ -113,9 +117,7 @@ def _convert_and_compile(golden: Golden, order: Order, model: Path, *, capture: 
             converted = _compiled(order, folder=folder, limit_s=limit_s)
             expected.result()
     _check(torch.from_numpy(np.load(order.answer)), golden.expected)
-    # The weights are in place before the file that is looked for.
-    converted.with_suffix(".bin").replace(model.with_suffix(".bin"))
-    converted.replace(model)
+    return converted
 
 
 def _compiled(order: Order, *, folder: Path, limit_s: float) -> Path:
