@@ -104,24 +104,27 @@ batch: true  # one Dice over the batch: a crop may lack a label
 
 
 def _crop_sizes(plan: Plan) -> str:
-    """The size of a crop, and of what is cut out first: turned at its own size, a crop would lose its corners."""
-    wide = "[size + size // 4 for size in @roi_size]"
-    crop, turned = "$@roi_size", f"${wide}"
+    """The size of a crop, and what is cut out around it first: turned at its own size, it would lose its corners."""
+    crop, margin = "@roi_size", "[size // 8 for size in @roi_size]"
     if plan.slice_axis is not None:  # slabs of one slice and its neighbours
-        axis, depth = plan.slice_axis, "2 * @context_slices + 1"
-        crop = f"$[*@roi_size[:{axis}], {depth}, *@roi_size[{axis}:]]"
-        turned = f"$[*{wide}[:{axis}], {depth}, *{wide}[{axis}:]]"
+        axis = plan.slice_axis
+        crop = f"[*@roi_size[:{axis}], 2 * @context_slices + 1, *@roi_size[{axis}:]]"
+        margin = f"[*{margin}[:{axis}], 0, *{margin}[{axis}:]]"
     return f"""\
-crop_size: "{crop}"
-turned_size: "{turned}"  # cut out, turned, and cut to a crop: its corners stay filled
+crop_size: "${crop}"
+margin: "${margin}"  # around a crop while it is turned: its corners stay filled
+turned_size: "$[size + 2 * around for size, around in zip(@crop_size, @margin)]"
 """
 
 
 def _crop_steps(plan: Plan) -> str:
     outside = f', value: "{LOWEST}"' if plan.is_ct else ""
+    borders = '"$[around for around in @margin for _ in range(2)]"'
     return f"""\
-    - {{_target_: SpatialPadd, keys: image, spatial_size: "@turned_size", mode: constant{outside}}}
-    - {{_target_: SpatialPadd, keys: label, spatial_size: "@turned_size", mode: constant}}
+    - {{_target_: SpatialPadd, keys: image, spatial_size: "@crop_size", mode: constant{outside}}}
+    - {{_target_: SpatialPadd, keys: label, spatial_size: "@crop_size", mode: constant}}
+    - {{_target_: BorderPadd, keys: image, spatial_border: {borders}, mode: constant{outside}}}
+    - {{_target_: BorderPadd, keys: label, spatial_border: {borders}, mode: constant}}
     - _target_: RandCropByPosNegLabeld  # two of three crops lie around a label
       keys: [image, label]
       label_key: label
