@@ -30,8 +30,11 @@ from medseg.io import CaseFiles, read_case
 
 __all__ = ["Forecast", "forecast", "together", "with_maps"]
 
-BLOCKS_HELD = 3
-"""Copies of the planes under blending: their sum, the finished part, and what waits for its neighbours."""
+BATCHES_HELD = 3
+"""Copies of a batch of slices: its sum, the finished part, and what waits for its neighbours."""
+
+BLOCKS_HELD = 1.5
+"""Blocks as deep as a window: under blending, finished, and the logits of a window. Less where windows overlap."""
 
 MIRRORS_HELD = 2
 """Whole volumes of logits: the sum over the mirror images, and the one being computed."""
@@ -152,9 +155,9 @@ def _blocks_mb(inferer: Inferer, image: MetaTensor, shape: tuple[int, ...], *, n
     """Logits in float32 of the planes that windows can still reach; of the whole volume where mirrors are averaged."""
     sizes = image.shape[1:]
     if isinstance(inferer, MirrorInferer | ThreePlaneInferer):
-        voxels = MIRRORS_HELD * prod(sizes)
+        voxels: float = MIRRORS_HELD * prod(sizes)
     elif isinstance(inferer, SliceBySliceInferer):
-        voxels = BLOCKS_HELD * inferer.batch_size * prod(sizes) // sizes[inferer.axis]
+        voxels = BATCHES_HELD * inferer.batch_size * prod(sizes) // sizes[inferer.axis]
     else:
         axis = max(range(len(sizes)), key=lambda one: sizes[one] / shape[one + 2])
         voxels = BLOCKS_HELD * min(shape[axis + 2], sizes[axis]) * prod(sizes) // sizes[axis]

@@ -1,4 +1,4 @@
-"""Logits in blocks: finished planes leave for the scan's grid while later windows are still being computed.
+"""Logits in blocks: finished parts leave for the scan's grid while later windows are still being computed.
 
 Windows are computed in the order of one axis of the volume. As soon as no later window can reach a plane, it is
 blended, handed on and forgotten, so that memory grows with the depth of a window and not with that of the volume::
@@ -8,11 +8,14 @@ blended, handed on and forgotten, so that memory grows with the depth of a windo
                  ■■■■■■                        planes 0 to 2 are finished when the second begins
                     ■■■■■■
     blocks    ■■■ ■■■ ■■■■■■
+
+The windows that begin at one plane go along a second axis in turn, and what they finish of those planes may leave as
+they go: then half a block is held at most times, where windows overlap by half, and not a whole one.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import groupby, pairwise, product
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +24,11 @@ from monai.inferers import Inferer, SlidingWindowInferer
 from monai.utils import ensure_tuple_rep
 
 from medseg.errors import RunError
+from medseg.inference.blend import Blend, Corner, stretches_between
 from medseg.inference.slices import SliceBySliceInferer
 from medseg.inference.windows import window_starts
 
-__all__ = ["Blocks", "NotBlockwiseError", "logits_in_blocks"]
+__all__ = ["Blocks", "NotBlockwiseError", "Slab", "Slabs", "logits_in_blocks", "logits_in_slabs"]
 
 PLANES_AT_ONCE = 8
 """Planes that leave together: whoever takes them may copy them without doubling a block."""
@@ -47,6 +51,25 @@ class Blocks:
     parts: Iterator[torch.Tensor]
 
 
+@dataclass(frozen=True, eq=False)
+class Slab:
+    """So many planes of a volume, which come in blocks across another axis."""
+
+    n_planes: int
+    blocks: Blocks
+
+
+@dataclass(frozen=True, eq=False)
+class Slabs:
+    """The logits of a volume, cut across one axis into slabs that follow one another without a gap.
+
+    The blocks of a slab must be used up before the next slab is asked for.
+    """
+
+    axis: int
+    slabs: Iterator[Slab]
+
+
 def logits_in_blocks(
     volume: torch.Tensor, network: Network, inferer: Inferer, *, axis: int | None = None, avoided: Collection[int] = ()
 ) -> Blocks | None:
@@ -64,15 +87,42 @@ def logits_in_blocks(
     """
     if isinstance(inferer, SliceBySliceInferer):
         return Blocks(inferer.axis, map(_checked, inferer.blocks(volume, network)))
-    if type(inferer) is not SlidingWindowInferer or inferer.buffer_steps is not None or inferer.with_coord:
-        return None
-    rois = ensure_tuple_rep(inferer.roi_size, 3)
-    if any(roi is None or roi <= 0 for roi in rois):
+    rois = _rois_of(inferer)
+    if rois is None:
         return None
     if axis is None:
         free = [one for one in range(3) if one not in avoided] or [0, 1, 2]
-        axis = max(free, key=lambda one: volume.shape[one + 1] / rois[one])
-    return Blocks(axis, map(_checked, _window_blocks(volume, network, inferer, rois, axis=axis)))
+        axis = _longest(free, volume, rois)
+    windows = _Windows(volume, network, inferer, rois)
+    return Blocks(axis, map(_checked, windows.planes(axis)))
+
+
+def logits_in_slabs(volume: torch.Tensor, network: Network, inferer: Inferer) -> Slabs | None:
+    """The same logits in slabs, for whoever can take a part of a plane; None for an inferer without 3D windows.
+
+    Raises:
+        NotBlockwiseError: with the first part: the network gives no logits of its input's size.
+        RunError: with any part: logits that are no numbers.
+    """
+    rois = _rois_of(inferer)
+    if rois is None:
+        return None
+    axis = _longest(range(3), volume, rois)
+    across = _longest([one for one in range(3) if one != axis], volume, rois)
+    return Slabs(axis, _Windows(volume, network, inferer, rois).slabs(axis, across))
+
+
+def _rois_of(inferer: Inferer) -> tuple[int, ...] | None:
+    """The size of the 3D windows whose blending is known here."""
+    if type(inferer) is not SlidingWindowInferer or inferer.buffer_steps is not None or inferer.with_coord:
+        return None
+    rois = ensure_tuple_rep(inferer.roi_size, 3)
+    return None if any(roi is None or roi <= 0 for roi in rois) else tuple(int(roi) for roi in rois)
+
+
+def _longest(axes: Iterable[int], volume: torch.Tensor, rois: Sequence[int]) -> int:
+    """The axis with the most windows."""
+    return max(axes, key=lambda axis: volume.shape[axis + 1] / rois[axis])
 
 
 def _checked(logits: torch.Tensor) -> torch.Tensor:
@@ -84,57 +134,112 @@ def _checked(logits: torch.Tensor) -> torch.Tensor:
     return logits
 
 
-def _window_blocks(
-    volume: torch.Tensor, network: Network, inferer: SlidingWindowInferer, rois: Sequence[int], *, axis: int
-) -> Iterator[torch.Tensor]:
-    padding = [max(roi - size, 0) for roi, size in zip(rois, volume.shape[1:], strict=True)]
-    before = [missing // 2 for missing in padding]
-    padded = _padded(volume, before, padding, mode=str(inferer.padding_mode), value=float(inferer.cval))
-    overlaps = ensure_tuple_rep(inferer.overlap, 3)
-    starts = [
-        window_starts(size=size, roi=roi, overlap=overlap)
-        for size, roi, overlap in zip(padded.shape[1:], rois, overlaps, strict=True)
-    ]
-    computed_on, blended_on = inferer.sw_device or volume.device, inferer.device or volume.device
-    batch_size = inferer.sw_batch_size
-    weights = compute_importance_map(
-        tuple(rois), mode=inferer.mode, sigma_scale=inferer.sigma_scale, device=blended_on, dtype=torch.float32
-    )
-    blend = _Blend(weights, padded.shape[1:], axis=axis, starts=starts)
-    inner = [slice(left, left + size) for left, size in zip(before, volume.shape[1:], strict=True)]
-    for start, following in pairwise([*starts[axis], padded.shape[axis + 1]]):
-        corners = _corners(starts, axis=axis, start=start)
-        batches = [corners[first : first + batch_size] for first in range(0, len(corners), batch_size)]
-        _add_windows(blend, padded, network, batches=batches, device=computed_on)
-        for first, last in blend.finished(before=following):
-            kept = slice(max(inner[axis].start - first, 0), max(min(inner[axis].stop, last) - first, 0))
-            if kept.start < kept.stop:
-                box = (slice(None), *(kept if one == axis else inner[one] for one in range(3)))
-                yield blend.take(first)[box]  # no name holds the planes while the next ones are computed
-            else:
-                blend.take(first)
+class _Windows:
+    """The windows of a volume (C, I, J, K) on their way through a network, and into a blend."""
 
+    def __init__(
+        self, volume: torch.Tensor, network: Network, inferer: SlidingWindowInferer, rois: Sequence[int]
+    ) -> None:
+        padding = [max(roi - size, 0) for roi, size in zip(rois, volume.shape[1:], strict=True)]
+        before = [missing // 2 for missing in padding]
+        self._volume = _padded(volume, before, padding, mode=str(inferer.padding_mode), value=float(inferer.cval))
+        self._inner = [slice(left, left + size) for left, size in zip(before, volume.shape[1:], strict=True)]
+        self._sizes = tuple(self._volume.shape[1:])
+        self._network = network
+        self._rois = tuple(rois)
+        self._starts = [
+            window_starts(size=size, roi=roi, overlap=overlap)
+            for size, roi, overlap in zip(self._sizes, rois, ensure_tuple_rep(inferer.overlap, 3), strict=True)
+        ]
+        self._computed_on = inferer.sw_device or volume.device
+        self._batch_size = inferer.sw_batch_size
+        self._weights = compute_importance_map(
+            self._rois,
+            mode=inferer.mode,
+            sigma_scale=inferer.sigma_scale,
+            device=inferer.device or volume.device,
+            dtype=torch.float32,
+        )
 
-def _corners(starts: Sequence[Sequence[int]], *, axis: int, start: int) -> list[tuple[int, ...]]:
-    """Where the windows lie that begin at ``start`` along the axis."""
-    return list(product(*((start,) if one == axis else places for one, places in enumerate(starts))))
+    def planes(self, axis: int) -> Iterator[torch.Tensor]:
+        """Whole planes across an axis, a few at a time."""
+        blend = self._blend({axis: PLANES_AT_ONCE})
+        for start, following in self._steps(axis):
+            reach = [following if one == axis else size for one, size in enumerate(self._sizes)]
+            for corners in self._batches(axis, start):
+                self._add(blend, corners)
+            for tile in blend.finished(before=reach):
+                yield self._inside(blend, tile)  # no name holds the planes while the next ones are computed
 
+    def slabs(self, axis: int, across: int) -> Iterator[Slab]:
+        """Whole slabs across an axis, each in blocks across another."""
+        deepest = max(following - start for start, following in self._steps(axis))
+        width = max(PLANES_AT_ONCE * self._sizes[across] // deepest, 1)  # as many voxels as whole planes would have
+        blend = self._blend({axis: deepest, across: width})
+        inner = self._inner[axis]
+        for start, following in self._steps(axis):
+            n_planes = min(following, inner.stop) - max(start, inner.start)
+            parts = self._strips(blend, (axis, start, following), across)
+            yield Slab(n_planes, Blocks(across, map(_checked, parts)))
 
-@torch.inference_mode()
-def _add_windows(
-    blend: "_Blend",
-    volume: torch.Tensor,
-    network: Network,
-    *,
-    batches: Sequence[Sequence[tuple[int, ...]]],
-    device: torch.device,
-) -> None:
-    """Compute the windows at these corners on a device, and blend them."""
-    for corners in batches:
-        windows = torch.stack([volume[(slice(None), *_box(corner, blend.weights.shape))] for corner in corners])
-        for corner, logits in zip(corners, _logits_of(network, windows.to(device)), strict=True):
+    def _strips(self, blend: Blend, step: tuple[int, int, int], across: int) -> Iterator[torch.Tensor]:
+        """What the windows of one step along an axis finish, in blocks across another."""
+        axis, start, following = step
+        batches = self._batches(axis, start, across=across)
+        ends = [*(corners[0][across] for corners in batches[1:]), self._sizes[across]]
+        for corners, end in zip(batches, ends, strict=True):
+            self._add(blend, corners)
+            reach = [{axis: following, across: end}.get(one, size) for one, size in enumerate(self._sizes)]
+            finished = sorted(blend.finished(before=reach), key=lambda tile: (tile[across], tile[axis]))
+            for _, tiles in groupby(finished, key=lambda tile: tile[across]):
+                yield self._together(blend, [*tiles], axis)
+
+    def _blend(self, longest: Mapping[int, int]) -> Blend:
+        """Sums in tiles that are cut across the axes named, and so long there."""
+        stretches = [
+            self._stretches(axis, longest[axis]) if axis in longest else [(0, size)]
+            for axis, size in enumerate(self._sizes)
+        ]
+        return Blend(self._weights, starts=self._starts, stretches=stretches)
+
+    def _stretches(self, axis: int, longest: int | None = None) -> list[tuple[int, int]]:
+        return stretches_between(self._starts[axis], roi=self._rois[axis], longest=longest or self._rois[axis])
+
+    def _steps(self, axis: int) -> Iterator[tuple[int, int]]:
+        """Where windows begin along an axis, each with where the next ones do."""
+        return pairwise([*self._starts[axis], self._sizes[axis]])
+
+    def _batches(self, axis: int, start: int, *, across: int | None = None) -> list[list[Corner]]:
+        """Where the windows lie that begin at ``start`` along an axis, in the order of another."""
+        corners = list(product(*((start,) if one == axis else places for one, places in enumerate(self._starts))))
+        if across is not None:
+            corners.sort(key=lambda corner: corner[across])
+        size = self._batch_size
+        return [corners[first : first + size] for first in range(0, len(corners), size)]
+
+    @torch.inference_mode()
+    def _add(self, blend: Blend, corners: Sequence[Corner]) -> None:
+        """Compute the windows at these corners, and blend them."""
+        windows = torch.stack([self._volume[(slice(None), *self._window(corner))] for corner in corners])
+        for corner, logits in zip(corners, _logits_of(self._network, windows.to(self._computed_on)), strict=True):
             blend.add(logits.to(blend.device).float(), corner)
-        del logits  # or it would stay while the next windows are computed
+
+    def _together(self, blend: Blend, tiles: Sequence[Corner], axis: int) -> torch.Tensor:
+        """Finished tiles that follow one another along an axis."""
+        pieces = [self._inside(blend, tile) for tile in tiles]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, axis + 1)
+
+    def _window(self, corner: Corner) -> tuple[slice, ...]:
+        return tuple(slice(start, start + roi) for start, roi in zip(corner, self._rois, strict=True))
+
+    def _inside(self, blend: Blend, tile: Corner) -> torch.Tensor:
+        """A finished tile, without what the volume was filled up with."""
+        values = blend.take(tile)
+        box = (
+            slice(max(inner.start - first, 0), max(inner.stop - first, 0))
+            for first, inner in zip(tile, self._inner, strict=True)
+        )
+        return values[(slice(None), *box)]
 
 
 def _padded(
@@ -149,87 +254,8 @@ def _padded(
     return F.pad(volume[None], widths, mode=mode)[0]
 
 
-def _box(corner: Sequence[int], rois: Sequence[int]) -> tuple[slice, ...]:
-    return tuple(slice(start, start + roi) for start, roi in zip(corner, rois, strict=True))
-
-
 def _logits_of(network: Network, windows: torch.Tensor) -> torch.Tensor:
     logits = network(windows)
     if not isinstance(logits, torch.Tensor) or logits.shape[2:] != windows.shape[2:]:
         raise NotBlockwiseError
     return logits
-
-
-class _Blend:
-    """Weighted sums over the planes that windows can still reach; mutable, as an accumulator must be.
-
-    Planes are kept in stretches of a few, each made when the first window reaches it and handed on when no window can
-    any more: what is held is as deep as one window. ``starts`` are where windows begin along each axis.
-    """
-
-    def __init__(
-        self, weights: torch.Tensor, sizes: Sequence[int], *, axis: int, starts: Sequence[Sequence[int]]
-    ) -> None:
-        self.weights = weights
-        self._sizes = tuple(sizes)
-        self.axis = axis
-        self._starts = starts
-        borders = sorted({*starts[axis], *(start + weights.shape[axis] for start in starts[axis])})
-        self._stretches = [
-            (first, min(first + PLANES_AT_ONCE, last))
-            for begin, last in pairwise(borders)
-            for first in range(begin, last, PLANES_AT_ONCE)
-        ]
-        self._sums: dict[int, torch.Tensor] = {}
-
-    @property
-    def device(self) -> torch.device:
-        """Where the sums lie."""
-        return self.weights.device
-
-    def add(self, logits: torch.Tensor, corner: Sequence[int]) -> None:
-        """Add one window's logits (L, *roi) at its corner."""
-        begin, end = corner[self.axis], corner[self.axis] + self.weights.shape[self.axis]
-        for first, last in self._stretches:
-            if last <= begin or first >= end:
-                continue
-            common = slice(max(first, begin), min(last, end))
-            there = self._along(_box(corner, self.weights.shape), common, first)
-            here = self._along((slice(None),) * 3, common, begin)
-            weights = self.weights[here]
-            for one, channel in zip(self._sums_at(first, last, like=logits), logits, strict=True):
-                one[there].addcmul_(channel[here], weights)
-
-    def finished(self, *, before: int) -> list[tuple[int, int]]:
-        """The stretches in hand that no window beginning at plane ``before`` or later can reach, in order."""
-        return [(first, last) for first, last in self._stretches if first in self._sums and last <= before]
-
-    @torch.inference_mode()
-    def take(self, first: int) -> torch.Tensor:
-        """The blended planes of the stretch that begins at ``first``; no more can be added to them."""
-        last = dict(self._stretches)[first]
-        return self._sums.pop(first).div_(self._shares(first, last))
-
-    def _sums_at(self, first: int, last: int, *, like: torch.Tensor) -> torch.Tensor:
-        if first not in self._sums:
-            self._sums[first] = torch.zeros((like.shape[0], *self._stretch_sizes(first, last)), device=like.device)
-        return self._sums[first]
-
-    def _shares(self, first: int, last: int) -> torch.Tensor:
-        """The weights' sum at each voxel of a stretch; kept beside the sums it would be a channel more all the time."""
-        shares = torch.zeros(self._stretch_sizes(first, last), device=self.device)
-        for begin in self._starts[self.axis]:
-            common = slice(max(first, begin), min(last, begin + self.weights.shape[self.axis]))
-            if common.start < common.stop:
-                weights = self.weights[self._along((slice(None),) * 3, common, begin)]
-                for corner in _corners(self._starts, axis=self.axis, start=begin):
-                    shares[self._along(_box(corner, self.weights.shape), common, first)] += weights
-        return shares
-
-    def _stretch_sizes(self, first: int, last: int) -> list[int]:
-        return [last - first if axis == self.axis else size for axis, size in enumerate(self._sizes)]
-
-    def _along(self, box: Sequence[slice], planes: slice, origin: int) -> tuple[slice, ...]:
-        """A box with other planes along the axis, counted from ``origin``."""
-        moved = slice(planes.start - origin, planes.stop - origin)
-        return tuple(moved if axis == self.axis else one for axis, one in enumerate(box))

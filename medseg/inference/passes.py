@@ -21,11 +21,12 @@ from medseg.errors import SettingsError
 from medseg.geometry import Geometry, geometry_of, plane_positions
 from medseg.inference.blocks import Blocks, NotBlockwiseError, logits_in_blocks
 from medseg.inference.constant import ConstantWindowsOnce
+from medseg.inference.counting import windows_of
 from medseg.inference.ladder import Rung, is_out_of_memory, too_little_memory
 from medseg.inference.mirror import MirrorInferer
+from medseg.inference.on_scan import logits_on_scan
 from medseg.inference.predict import predict_logits, preprocess
-from medseg.inference.restore import logits_on_scan
-from medseg.inference.segmenter import Segmenter, Stages, WindowCount, timed_parts, windows_of
+from medseg.inference.segmenter import Segmenter, Stages, WindowCount, timed_parts
 from medseg.inference.three_planes import ThreePlaneInferer
 from medseg.segmentation import Segmentation, Uncertainty
 

@@ -4,30 +4,28 @@ The command line, the viewer and the label server all call a ``Segmenter``; none
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
+from monai.inferers import Inferer
 from monai.transforms import Activationsd, AsDiscreted, Compose, Invertd, SaveImaged, Transform
-from monai.utils import ensure_tuple, fall_back_tuple
 from torch import nn
 
 from medseg.errors import ImageError
 from medseg.free_memory import free_memory_bytes
 from medseg.geometry import Geometry, geometry_of
-from medseg.inference.blocks import Blocks, NotBlockwiseError, logits_in_blocks
+from medseg.inference.blocks import Blocks, NotBlockwiseError, Slab, Slabs, logits_in_blocks, logits_in_slabs
 from medseg.inference.constant import ConstantWindowsOnce
+from medseg.inference.counting import watched_windows, windows_of
 from medseg.inference.ladder import Rung, is_out_of_memory, rungs, too_little_memory, within
-from medseg.inference.mirror import MirrorInferer
+from medseg.inference.on_scan import restore_blocks, restore_slabs
 from medseg.inference.predict import predict_logits, preprocess
-from medseg.inference.restore import RestoreLabelsd, restore_blocks, restore_labels, restore_regions
+from medseg.inference.restore import RestoreLabelsd, restore_labels, restore_regions
 from medseg.inference.runtime import WindowRuntime
-from medseg.inference.slices import SliceBySliceInferer
-from medseg.inference.three_planes import ThreePlaneInferer
-from medseg.inference.windows import count_windows
 from medseg.labels import LabelTable
 from medseg.segmentation import Segmentation
 
@@ -38,7 +36,6 @@ __all__ = [
     "label_postprocessing",
     "region_threshold",
     "timed_parts",
-    "windows_of",
 ]
 
 PLENTY_MB = 4_000
@@ -182,25 +179,37 @@ class Segmenter:
     def _inferred(
         self, image: MetaTensor, scan: Geometry, *, network: nn.Module, inferer: Inferer, stages: Stages
     ) -> torch.Tensor:
-        with _watched(network, inferer, image, stages):
-            blocks = logits_in_blocks(image.as_tensor(), network, inferer)
-            if blocks is not None:
-                timed = Blocks(blocks.axis, timed_parts(blocks.parts, stages))
-                with suppress(NotBlockwiseError):
-                    return restore_blocks(
-                        timed,
-                        geometry_of(image),
-                        scan,
-                        threshold=self.region_threshold,
-                        timed=lambda: stages.timed("restore"),
-                        restored=stages.restored,
-                    )
+        with watched_windows(network, inferer, image.shape[1:], stages.windows):
+            with suppress(NotBlockwiseError):
+                restored = self._in_parts(image, scan, network=network, inferer=inferer, stages=stages)
+                if restored is not None:
+                    return restored
             with stages.timed("infer"):
                 logits = predict_logits(image, network, inferer)
         with stages.timed("restore"):
             if self.region_threshold is None:
                 return restore_labels(logits, scan)[None]
             return restore_regions(logits, scan, threshold=self.region_threshold)
+
+    def _in_parts(
+        self, image: MetaTensor, scan: Geometry, *, network: nn.Module, inferer: Inferer, stages: Stages
+    ) -> torch.Tensor | None:
+        """What is restored while windows are still to come; None where the inferer's windows are not known.
+
+        Raises:
+            NotBlockwiseError: before anything is restored: the network gives no logits of its input's size.
+        """
+        source, threshold = geometry_of(image), self.region_threshold
+        timed = partial(stages.timed, "restore")
+        slabs = logits_in_slabs(image.as_tensor(), network, inferer)
+        if slabs is not None:
+            watched = Slabs(slabs.axis, (_timed_slab(slab, stages) for slab in slabs.slabs))
+            return restore_slabs(watched, source, scan, threshold=threshold, timed=timed, restored=stages.restored)
+        blocks = logits_in_blocks(image.as_tensor(), network, inferer)
+        if blocks is None:
+            return None
+        parts = Blocks(blocks.axis, timed_parts(blocks.parts, stages))
+        return restore_blocks(parts, source, scan, threshold=threshold, timed=timed, restored=stages.restored)
 
     def check(self, image: MetaTensor) -> None:
         """Nothing, if the image (C, I, J, K) can be segmented.
@@ -239,6 +248,10 @@ def timed_parts(parts: Iterator[torch.Tensor], stages: Stages) -> Iterator[torch
         del part  # a view of a whole block: not to be held while the next one is computed
 
 
+def _timed_slab(slab: Slab, stages: Stages) -> Slab:
+    return replace(slab, blocks=Blocks(slab.blocks.axis, timed_parts(slab.blocks.parts, stages)))
+
+
 def label_postprocessing(postprocessing: Compose) -> Compose:
     """The steps of a bundle's postprocessing that clean label maps; the engine does the others itself."""
     kept: list[Transform] = [step for step in postprocessing.transforms if not isinstance(step, REPLACED)]
@@ -253,45 +266,3 @@ def region_threshold(postprocessing: Compose) -> float | None:
         if isinstance(step, AsDiscreted) and step.threshold and step.threshold[0] is not None
     ]
     return thresholds[0] if thresholds else None
-
-
-def windows_of(inferer: Inferer, sizes: Sequence[int]) -> int | None:
-    """How many windows the inferer cuts a volume into; None where it has no windows.
-
-    A slice of MONAI's own inferer is a window of one voxel, and 0 or less means the whole axis.
-    """
-    if isinstance(inferer, MirrorInferer):
-        inner = windows_of(inferer.inferer, sizes)
-        return None if inner is None else inferer.n_passes * inner
-    if isinstance(inferer, ThreePlaneInferer):
-        return sum(plane.count_windows(sizes) for plane in inferer.planes)
-    if isinstance(inferer, SliceBySliceInferer):
-        return inferer.count_windows(sizes)
-    if not isinstance(inferer, SlidingWindowInferer):
-        return None
-    window = inferer.roi_size
-    if isinstance(inferer, SliceInferer) and len(ensure_tuple(window)) < len(sizes):
-        window = [*window[: inferer.spatial_dim], 1, *window[inferer.spatial_dim :]]
-    roi_size = tuple(int(size) for size in fall_back_tuple(window, sizes))
-    return count_windows(sizes, roi_size=roi_size, overlap=inferer.overlap)
-
-
-@contextmanager
-def _watched(network: nn.Module, inferer: Inferer, image: MetaTensor, stages: Stages) -> Iterator[None]:
-    """While this lasts, ``stages`` hears of every window that passes through the network."""
-    total = windows_of(inferer, image.shape[1:])
-    if total is None:
-        yield
-        return
-    done = 0
-
-    def count(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:  # noqa: ARG001  a hook's signature
-        nonlocal done
-        done += arguments[0].shape[0]
-        stages.windows(min(done, total), total)
-
-    handle = network.register_forward_pre_hook(count)
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -5,7 +5,7 @@ import torch
 from monai.networks.nets import UNet
 
 from medseg.inference import MirrorInferer, SliceBySliceInferer, ThreePlaneInferer, batch_shape, rungs
-from medseg.inference.segmenter import windows_of
+from medseg.inference.counting import windows_of
 
 SLICES = SliceBySliceInferer(2, (16, 16), context=1, batch_size=8)
 
