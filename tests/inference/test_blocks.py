@@ -1,6 +1,5 @@
 """Blocks: MONAI's own logits, part by part, as soon as no window can reach them any more."""
 
-
 import pytest
 import torch
 from hypothesis import given, settings

@@ -21,6 +21,7 @@ from medseg.errors import RunError, SettingsError
 from medseg.inference.memory import keep_only_for_torch
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.runtime.apart import NotCompiledError
+from medseg.inference.runtime.compiled import Compiled
 from medseg.inference.runtime.half import in_half_precision
 from medseg.inference.runtime.kept_proof import (
     keep_refusal,
@@ -51,7 +52,7 @@ RuntimeName: TypeAlias = Literal["auto", "torch", "openvino", "onnx"]
 
 RUNTIMES: Final[tuple[str, ...]] = get_args(RuntimeName)
 
-COMPILERS: Final[dict[str, Callable[..., tuple[nn.Module, str]]]] = {
+COMPILERS: Final[dict[str, Callable[..., Compiled]]] = {
     "openvino": compile_openvino,
     "onnx": compile_onnx,
 }
@@ -225,20 +226,20 @@ class WindowRuntime:
     def _attempt(self, name: str, shape: tuple[int, ...]) -> _Tried:
         golden = Golden(self._network, shape)
         try:
-            compiled, precision = COMPILERS[name](golden, key=self._key, cache=self._folder)
-            proof = self._proved(compiled, golden, name, precision=precision)
+            compiled = COMPILERS[name](golden, key=self._key, cache=self._folder)
+            proof = self._proved(compiled, golden, name)
         except NotCompiledError as error:
             return _Tried(self._network, reason=str(error), is_lasting=error.is_lasting)
         except Exception as error:  # noqa: BLE001  a compiler refuses a network in many ways
             reason = f"{type(error).__name__}: {' '.join(str(error).split()[:30])}"
             return _Tried(self._network, reason=reason, is_of_the_disk=isinstance(error, OSError))
         if proof.is_passed:
-            return _Tried(compiled, proof)
+            return _Tried(compiled.network, proof)
         failure = (
             f"on a golden window {proof.clear_agreement:.2%} of the clear labels agree with torch, logits differ "
             f"by {proof.max_difference:.2g} at most"
         )
-        return _Tried(compiled, proof, failure, is_lasting=True)
+        return _Tried(compiled.network, proof, failure, is_lasting=True)
 
     @property
     def _folder(self) -> Path:
@@ -250,9 +251,11 @@ class WindowRuntime:
             return kept_files(self._folder, key=self._key, shape=shape, mark=KEPT_AS[name])
         return []
 
-    def _proved(self, compiled: nn.Module, golden: Golden, name: str, *, precision: str) -> Proof:
+    def _proved(self, compiled: Compiled, golden: Golden, name: str) -> Proof:
+        precision = compiled.precision
+
         def new() -> Proof:
-            return prove(compiled, golden, precision=precision)
+            return compiled.proof or prove(compiled.network, golden, precision=precision)
 
         if not self._key:  # nothing says that it is the same network as last time
             return new()

@@ -1,6 +1,7 @@
 """A network that another runtime computes, in the place of the torch module: windows in, logits out."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,8 +9,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from medseg.errors import ImageError
+from medseg.inference.runtime.proof import Proof
 
-__all__ = ["CompiledNetwork", "Compute"]
+__all__ = ["Compiled", "CompiledNetwork", "Compute"]
 
 Compute = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Windows (B, C, *S) of the one size that was compiled → logits (B, L, *S)."""
@@ -54,3 +56,12 @@ class CompiledNetwork(nn.Module):
             windows = np.concatenate([windows, filling])
         # A copy: a runtime may give the same memory again for the next windows.
         return self._compute(windows)[:count].copy()
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """A compiled network, the precision it computes in, and its proof where compiling gave one."""
+
+    network: nn.Module
+    precision: str
+    proof: Proof | None = None

@@ -6,9 +6,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from medseg.inference.runtime.compiled import CompiledNetwork
+from medseg.inference.runtime.compiled import Compiled, CompiledNetwork
 from medseg.inference.runtime.proof import Golden
 
 __all__ = ["OPSET", "compile_onnx"]
@@ -16,7 +15,7 @@ __all__ = ["OPSET", "compile_onnx"]
 OPSET = 18
 
 
-def compile_onnx(golden: Golden, *, key: str, cache: Path) -> tuple[nn.Module, str]:
+def compile_onnx(golden: Golden, *, key: str, cache: Path) -> Compiled:
     """The network (B, C, *S) → (B, L, *S) in ONNX Runtime, and the precision it computes in.
 
     Args:
@@ -53,4 +52,4 @@ def compile_onnx(golden: Golden, *, key: str, cache: Path) -> tuple[nn.Module, s
         (logits,) = session.run(None, {entrance.name: windows})
         return np.asarray(logits, dtype=np.float32)
 
-    return CompiledNetwork(compute, batch_size=golden.shape[0], window=golden.shape[1:]), "float32"
+    return Compiled(CompiledNetwork(compute, batch_size=golden.shape[0], window=golden.shape[1:]), "float32")

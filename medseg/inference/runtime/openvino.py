@@ -1,10 +1,11 @@
 """OpenVINO on the CPU: kernels for this processor, in bfloat16 where the processor multiplies it in hardware.
 
-A network is captured as a graph in the quickest way, and in torch's own where that one does not do. A conversion is
-proved in float32 first, where nothing but rounding may differ; half precision would hide a mistake.
+A network is captured as a graph in the quickest way, and in torch's own where that one does not do. What was compiled
+is proved before it is kept. Where it computes in half precision and differs by more than rounding, the conversion is
+proved in float32 too, which tells a mistake in it.
 A converted network is kept on disk, and what the compiler made of it for this processor beside: the second start
-takes a second. Torch computes what the conversion is proved against while the conversion goes on, and while the
-compiler runs, which has a process of its own (``openvino_worker``).
+takes a second. Torch computes what the network is proved against while the conversion goes on, and while the compiler
+runs, which has a process of its own (``openvino_worker``).
 """
 
 import time
@@ -24,16 +25,17 @@ from torch import nn
 from medseg.inference.memory import let_go_of_pages
 from medseg.inference.runtime.apart import NotCompiledError, NotConvertedError, TookTooLongError, compiled_apart
 from medseg.inference.runtime.captured import captured
-from medseg.inference.runtime.compiled import CompiledNetwork
+from medseg.inference.runtime.compiled import Compiled, CompiledNetwork
 from medseg.inference.runtime.kept_proof import this_machine
 from medseg.inference.runtime.openvino_worker import Order, compile_settings, import_quietly, open_sizes
-from medseg.inference.runtime.proof import Golden, compared
+from medseg.inference.runtime.proof import Golden, compared, prove
 from medseg.inference.runtime.separate_heads import separate_heads
+from medseg.inference.runtime.wide_kernels import widen_kernels
 from medseg.inference.runtime.written_norms import with_written_norms
 
 __all__ = ["REVISION", "compile_openvino"]
 
-REVISION = 4
+REVISION = 5
 """Of the way to convert: what an earlier one left in the cache is not used."""
 
 Capture = Callable[[nn.Module, tuple[int, ...]], Any]
@@ -46,8 +48,8 @@ LIMIT_SHARE = 2.0
 """To which comes so many times what the conversion took under the same load: the compiler takes a fifth of that."""
 
 
-def compile_openvino(golden: Golden, *, key: str, cache: Path) -> tuple[nn.Module, str]:
-    """The network (B, C, *S) → (B, L, *S) compiled for this processor, and the precision it computes in.
+def compile_openvino(golden: Golden, *, key: str, cache: Path) -> Compiled:
+    """The network (B, C, *S) → (B, L, *S) compiled for this processor.
 
     Args:
         golden: the network, and the batches that will come.
@@ -57,26 +59,34 @@ def compile_openvino(golden: Golden, *, key: str, cache: Path) -> tuple[nn.Modul
         NotCompiledError: it cannot be converted, the compiler crashed or took too long, or made something else.
     """
     openvino = import_quietly()
-    core = openvino.Core()
-    precision = "bfloat16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "float32"
+    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    precision = "bfloat16" if "BF16" in capabilities else "float32"
     n_threads = torch.get_num_threads()
     name = f"{key}_{'x'.join(map(str, golden.shape))}_ov{openvino.__version__.split('-')[0]}_{REVISION}"
     model = cache / f"{name}.xml"
-    compiled = cache / "compiled" / f"{name}_{precision}_{n_threads}_{this_machine('openvino')}"
-    if not (model.is_file() and _is_filled(compiled)):
+    folder = cache / "compiled" / f"{name}_{precision}_{n_threads}_{this_machine('openvino')}"
+    if model.is_file() and _is_filled(folder):
+        compiled = Compiled(_loaded(model, folder, golden.shape, precision=precision), precision)
+    else:
         cache.mkdir(parents=True, exist_ok=True)
         try:
-            _make(golden, model, compiled, precision=precision, capture=captured)
+            compiled = _made(golden, model, folder, precision=precision, capture=captured)
         except NotConvertedError:
-            _make(golden, model, compiled, precision=precision, capture=exported)
-    core.set_property({"CACHE_DIR": str(compiled)})
-    settings = compile_settings(precision=precision, n_threads=n_threads)
+            compiled = _made(golden, model, folder, precision=precision, capture=exported)
+    let_go_of_pages(folder)
+    return compiled
+
+
+def _loaded(model: Path, folder: Path, shape: tuple[int, ...], *, precision: str) -> CompiledNetwork:
+    """What the compiler made of a model, as it lies in the folder."""
+    core = import_quietly().Core()
+    core.set_property({"CACHE_DIR": str(folder)})
+    settings = compile_settings(precision=precision, n_threads=torch.get_num_threads())
     request = core.compile_model(core.read_model(model), "CPU", settings).create_infer_request()
-    let_go_of_pages(compiled)
-    return CompiledNetwork(_computing(request), batch_size=golden.shape[0], window=golden.shape[1:]), precision
+    return CompiledNetwork(_computing(request), batch_size=shape[0], window=shape[1:])
 
 
-def _make(golden: Golden, model: Path, compiled: Path, *, precision: str, capture: Capture) -> None:
+def _made(golden: Golden, model: Path, compiled: Path, *, precision: str, capture: Capture) -> Compiled:
     """Convert, unless ``model`` is there, and compile; what is kept takes its place when it is complete and proved."""
     with TemporaryDirectory(dir=model.parent) as name:
         folder = Path(name)
@@ -89,35 +99,54 @@ def _make(golden: Golden, model: Path, compiled: Path, *, precision: str, captur
             n_threads=torch.get_num_threads(),
         )
         if model.is_file():  # compiled for another number of threads, or another machine with the same cache
-            made = _compiled(order, folder=folder, limit_s=LIMIT_S)
+            path, proof = _compiled(order, folder=folder, limit_s=LIMIT_S), None
+            network = _loaded(path, Path(order.folder), golden.shape, precision=precision)
         else:
-            made = _converted_and_compiled(golden, order, capture=capture, folder=folder)
-        if made != model:
+            converted = replace(order, model=str(folder / "model.xml"))
+            path, limit_s = _converted_and_compiled(golden, converted, capture=capture, folder=folder)
+            network = _loaded(path, Path(order.folder), golden.shape, precision=precision)
+            proof = prove(network, golden, precision=precision)
+            if not proof.is_rounding:
+                _check_exactly(golden, converted, folder=folder, limit_s=limit_s)
+        if path != model:
             # The weights are in place before the file that is looked for.
-            made.with_suffix(".bin").replace(model.with_suffix(".bin"))
-            made.replace(model)
+            path.with_suffix(".bin").replace(model.with_suffix(".bin"))
+            path.replace(model)
         _take_place(Path(order.folder), compiled)
+    return Compiled(network, precision, proof)
 
 
-def _converted_and_compiled(golden: Golden, order: Order, *, capture: Capture, folder: Path) -> Path:
-    """The model that was compiled, once its conversion is proved."""
-    converted = folder / "model.xml"
+def _converted_and_compiled(golden: Golden, order: Order, *, capture: Capture, folder: Path) -> tuple[Path, float]:
+    """The model that was compiled, and how long the compiler might have taken."""
     began = time.monotonic()
     with _told_apart():
         graph = capture(with_written_norms(golden.network), golden.shape)
     # Conversion leaves the other processors idle; a capture is Python throughout, and two would wait for one another.
     with ThreadPoolExecutor(max_workers=1) as pool:
         expected = pool.submit(lambda: golden.expected)
-        _convert(graph, golden.shape, converted)
+        _convert(graph, golden.shape, Path(order.model))
         limit_s = LIMIT_S + LIMIT_SHARE * (time.monotonic() - began)
-        np.save(folder / "window.npy", golden.window.numpy())
-        order = replace(order, model=str(converted))
-        asked = replace(order, window=str(folder / "window.npy"))
-        with compiled_apart(asked, folder=folder / "proof", limit_s=limit_s):
-            converted = _compiled(order, folder=folder, limit_s=limit_s)
-            expected.result()
-    _check(torch.from_numpy(np.load(order.answer)), golden.expected)
-    return converted
+        compiled = _compiled(order, folder=folder, limit_s=limit_s)
+        expected.result()
+    return compiled, limit_s
+
+
+def _check_exactly(golden: Golden, order: Order, *, folder: Path, limit_s: float) -> None:
+    """Nothing, if the converted model computes in float32 what torch does.
+
+    Raises:
+        NotConvertedError: it computes something else.
+    """
+    np.save(folder / "window.npy", golden.window.numpy())
+    asked = replace(order, window=str(folder / "window.npy"))
+    with compiled_apart(asked, folder=folder / "proof", limit_s=limit_s):
+        pass
+    proof = compared(torch.from_numpy(np.load(order.answer)), golden.expected, precision="float32")
+    if not proof.is_passed:
+        raise NotConvertedError(
+            f"the converted network computes something else: logits differ by {proof.max_difference:.2g} at most, "
+            f"their standard deviation is {proof.scale:.2g}"
+        )
 
 
 def _compiled(order: Order, *, folder: Path, limit_s: float) -> Path:
@@ -153,6 +182,7 @@ def _convert(graph: Any, shape: tuple[int, ...], path: Path) -> None:
         model = openvino.convert_model(graph)
         model.reshape(list(shape))
         separate_heads(openvino, model)
+        widen_kernels(openvino, model)
     _write(model, path)
 
 
@@ -173,15 +203,6 @@ def _told_apart() -> Iterator[None]:
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split()[:30])}"
         raise NotConvertedError(reason) from error
-
-
-def _check(found: torch.Tensor, expected: torch.Tensor) -> None:
-    proof = compared(found, expected, precision="float32")
-    if not proof.is_passed:
-        raise NotConvertedError(
-            f"the converted network computes something else: logits differ by {proof.max_difference:.2g} at most, "
-            f"their standard deviation is {proof.scale:.2g}"
-        )
 
 
 def _is_filled(folder: Path) -> bool:

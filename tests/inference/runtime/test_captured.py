@@ -64,8 +64,8 @@ def ways(monkeypatch):
 
 def proof_of(network: nn.Module, shape: tuple[int, ...], cache):
     golden = Golden(network, shape)
-    compiled, precision = openvino.compile_openvino(golden, key="network", cache=cache)
-    return prove(compiled, golden, precision=precision)
+    compiled = openvino.compile_openvino(golden, key="network", cache=cache)
+    return prove(compiled.network, golden, precision=compiled.precision)
 
 
 @pytest.mark.parametrize("name", ["swin_unetr", "transunet", "ds_transunet", "dformer", "att_swin_unet"])

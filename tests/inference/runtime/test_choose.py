@@ -12,8 +12,8 @@ from torch import nn
 from medseg.errors import RunError, SettingsError
 from medseg.inference import MirrorInferer, SliceBySliceInferer, WindowRuntime, installed_runtimes
 from medseg.inference.runtime import choose, openvino
-from medseg.inference.runtime.compiled import CompiledNetwork
-from medseg.inference.runtime.proof import Golden, golden_window, prove
+from medseg.inference.runtime.compiled import Compiled, CompiledNetwork
+from medseg.inference.runtime.proof import Golden, Proof, golden_window, prove
 
 CPU = torch.device("cpu")
 WINDOWS = SlidingWindowInferer(roi_size=(16, 16, 16), sw_batch_size=3, overlap=0.5)
@@ -115,7 +115,7 @@ def test_a_cache_that_cannot_be_used_costs_time_and_no_result(name, network, ima
 
 def test_a_refusal_that_cannot_be_kept_does_not_end_the_run(network, image, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setitem(choose.COMPILERS, "openvino", lambda *_, **__: (Wrong(), "float32"))
+    monkeypatch.setitem(choose.COMPILERS, "openvino", lambda *_, **__: Compiled(Wrong(), "float32"))
     monkeypatch.setattr(choose, "installed_runtimes", lambda: ("torch", "openvino"))
     runtime = WindowRuntime(network, key="unet", device=CPU, cache=tmp_path / "file")
     assert runtime.network_for(WINDOWS, image.shape[1:], n_windows=2000) is network
@@ -145,7 +145,7 @@ class Wrong(nn.Module):
 
 
 def test_a_runtime_that_computes_something_else_is_not_used(network, image, monkeypatch):
-    monkeypatch.setitem(choose.COMPILERS, "openvino", lambda *_, **__: (Wrong(), "float32"))
+    monkeypatch.setitem(choose.COMPILERS, "openvino", lambda *_, **__: Compiled(Wrong(), "float32"))
     monkeypatch.setattr(choose, "installed_runtimes", lambda: ("torch", "openvino"))
     runtime = WindowRuntime(network, device=CPU)
     assert runtime.network_for(WINDOWS, image.shape[1:], n_windows=2000) is network
@@ -154,6 +154,21 @@ def test_a_runtime_that_computes_something_else_is_not_used(network, image, monk
     asked = WindowRuntime(network, name="openvino", device=CPU)
     with pytest.raises(RunError, match=r"openvino cannot be used for this network .*: use --runtime torch"):
         asked.network_for(WINDOWS, image.shape[1:], n_windows=8)
+
+
+@pytest.mark.parametrize(("max_difference", "n_proofs"), [(0.2, 0), (0.6, 1)], ids=["rounding", "more than rounding"])
+def test_half_precision_is_proved_in_float32_where_it_differs_by_more_than_rounding(
+    max_difference, n_proofs, network, image, tmp_path, monkeypatch
+):
+    pytest.importorskip("openvino")
+    found = Proof("bfloat16", max_difference, 0.01, 1.0, 0.999, 1.0)
+    monkeypatch.setattr(openvino, "prove", lambda *_, **__: found)
+    check, checked = openvino._check_exactly, []
+    monkeypatch.setattr(openvino, "_check_exactly", lambda *given, **named: checked.append(check(*given, **named)))
+    runtime = WindowRuntime(network, key="unet", device=CPU, cache=tmp_path)
+    assert runtime.network_for(WINDOWS, image.shape[1:], n_windows=2000) is not network
+    assert len(checked) == n_proofs
+    assert runtime.choice.proof == found
 
 
 def test_a_conversion_that_computes_something_else_is_not_kept(network, image, tmp_path, monkeypatch):
