@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from medseg import __version__
 from medseg.bundle.cost import inference_mb
 from medseg.bundle.download import large_files
+from medseg.bundle.foreign import without_files
 from medseg.bundle.load import Bundle, load_weights, sha256_of
 from medseg.errors import BundleError, SettingsError
 from medseg.inference import (
@@ -122,7 +124,7 @@ def build_segmenter(bundle: Bundle, *, device: torch.device, runtime: str = "tor
         BundleError: a part is missing or cannot be built, or the weights are missing or do not fit.
     """
     check_runtime(runtime, device=device)
-    parser = bundle.parser(device=device)
+    parser = replace(bundle, config=without_files(bundle.config)).parser(device=device)
     postprocessing = build_steps(bundle, "postprocessing", parser) if "postprocessing" in bundle.config else Compose([])
     network = build_network(bundle, device=device)
     inferer: Inferer = bundle.build("inferer", parser)

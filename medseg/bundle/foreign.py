@@ -20,7 +20,7 @@ from medseg.errors import BundleError
 from medseg.inference import label_postprocessing
 from medseg.networks.checkpoints.swin_unetr import config_from_release
 
-__all__ = ["Adapted", "adapted", "gives_regions", "region_labels", "without_own_steps"]
+__all__ = ["Adapted", "adapted", "gives_regions", "region_labels", "without_files", "without_own_steps"]
 
 Adapted = tuple[dict[str, Any], tuple[str, ...]]
 """A configuration, and what was changed in it."""
@@ -30,6 +30,8 @@ OWN_STEPS: Final = {
     "postprocessing": frozenset({"Invertd", "SaveImaged"}),
 }
 """Steps of other bundles that reading, restoring and writing take the place of."""
+
+FILES: Final = {"preprocessing": frozenset({"LoadImaged"}), "postprocessing": frozenset({"SaveImaged"})}
 
 REMOVED_ARGUMENTS: Final = frozenset({"img_size", "pos_embed", "dimensions"})
 """Arguments that networks and transforms of MONAI had once: ``img_size`` until 1.5, ``pos_embed`` until 1.4,
@@ -41,8 +43,17 @@ BEFORE_1_5: Final = "img_size"
 
 def without_own_steps(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration without the top-level steps that medseg does itself."""
+    return _without(OWN_STEPS, config)
+
+
+def without_files(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration without its reader and writer, which import all of ITK when they are built."""
+    return _without(FILES, config)
+
+
+def _without(left_out: Mapping[str, frozenset[str]], config: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(config)
-    for part, names in OWN_STEPS.items():
+    for part, names in left_out.items():
         steps = result.get(part)
         if isinstance(steps, Mapping) and isinstance(steps.get("transforms"), list):
             kept = [step for step in steps["transforms"] if _class_name(step) not in names]

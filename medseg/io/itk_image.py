@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK
 from einops import rearrange
 from numpy.typing import NDArray
 
 from medseg.errors import ImageError
+from medseg.io.simple_itk import simple_itk
 from medseg.io.stored import StoredImage, check_memory, check_shape
 from medseg.io.text_header import DAMAGED_ADVICE, check_metaimage_complete, check_metaimage_header
 
@@ -35,7 +35,7 @@ def load_itk(path: Path) -> StoredImage:
         image = reader.Execute()
     except RuntimeError as error:  # all that SimpleITK raises, whatever went wrong
         raise _unreadable(path, str(error)) from error
-    array = _channels_first(SimpleITK.GetArrayFromImage(image), image.GetNumberOfComponentsPerPixel())
+    array = _channels_first(simple_itk().GetArrayFromImage(image), image.GetNumberOfComponentsPerPixel())
     affine = _affine_ras(image.GetSpacing(), image.GetDirection(), image.GetOrigin())
     return StoredImage(array, affine, _warnings(image, path))
 
@@ -84,7 +84,7 @@ def _opened(path: Path) -> Any:
     is_metaimage = path.suffix.lower() in {".mha", ".mhd"}
     if is_metaimage:
         check_metaimage_header(path)
-    reader = SimpleITK.ImageFileReader()
+    reader = simple_itk().ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
@@ -93,7 +93,7 @@ def _opened(path: Path) -> Any:
     _check_kind(path, reader)
     if is_metaimage:
         components = reader.GetNumberOfComponents()
-        one_pixel = SimpleITK.Image([1, 1], reader.GetPixelID(), components)
+        one_pixel = simple_itk().Image([1, 1], reader.GetPixelID(), components)
         voxel_bytes = components * one_pixel.GetSizeOfPixelComponent()
         check_metaimage_complete(path, math.prod(reader.GetSize()) * voxel_bytes)
     return reader
@@ -101,7 +101,7 @@ def _opened(path: Path) -> Any:
 
 def _check_kind(path: Path, reader: Any) -> None:
     _check_axes(path, tuple(int(axis) for axis in reader.GetSize()), reader.GetNumberOfComponents())
-    if "complex" in SimpleITK.GetPixelIDValueAsString(reader.GetPixelID()):
+    if "complex" in simple_itk().GetPixelIDValueAsString(reader.GetPixelID()):
         raise ImageError(f"{path.name} holds complex values: real numbers were expected. Save the magnitude.")
     keys = reader.GetMetaDataKeys()
     if "NRRD_kinds[pixel]" in keys and "color" in reader.GetMetaData("NRRD_kinds[pixel]"):

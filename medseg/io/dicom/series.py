@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pydicom
-import SimpleITK
 from einops import rearrange
 from numpy.typing import NDArray
 from pydicom.errors import BytesLengthException, InvalidDicomError
@@ -23,6 +22,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from medseg.errors import ImageError
 from medseg.io.dicom.grid import SlicePlane, series_affine
 from medseg.io.formats import image_suffix, is_hidden
+from medseg.io.simple_itk import simple_itk
 from medseg.io.stored import StoredImage
 
 __all__ = ["is_dicom_folder", "load_series", "series_files", "slice_values"]
@@ -125,7 +125,8 @@ def slice_values(path: Path) -> NDArray[np.float64]:
 
 def _values_by_simpleitk(path: Path) -> NDArray[np.float64]:
     """For JPEG lossless and JPEG-LS, which pydicom does not decode; SimpleITK applies the rescaling itself."""
-    values: NDArray[np.float64] = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))[0].astype(np.float64)
+    itk = simple_itk()
+    values: NDArray[np.float64] = itk.GetArrayFromImage(itk.ReadImage(str(path)))[0].astype(np.float64)
     return values
 
 
