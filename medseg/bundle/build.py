@@ -138,7 +138,9 @@ def build_segmenter(bundle: Bundle, *, device: torch.device, runtime: str = "tor
         device=device,
         region_threshold=region_threshold(postprocessing),
         window_mb=_window_mb(bundle, inferer),
-        runtime=WindowRuntime(network, name=runtime, key=_key_of(bundle), device=device),
+        runtime=WindowRuntime(
+            network, name=runtime, key=_key_of(bundle), device=device, fetch=_fetching(bundle, network)
+        ),
     )
 
 
@@ -166,6 +168,23 @@ def _mirrored(bundle: Bundle, inferer: Inferer) -> Inferer:
             "mirror images. Run it without mirrors."
         )
     return MirrorInferer(inferer, axes)
+
+
+def _fetching(bundle: Bundle, network: nn.Module) -> Callable[[], nn.Module]:
+    """Loads the same weights into the network once more."""
+    digest = sha256_of(bundle.weights_path)
+
+    def fetch() -> nn.Module:
+        """The network with its weights.
+
+        Raises:
+            BundleError: the file is gone, or holds others by now.
+        """
+        if not bundle.weights_path.is_file() or sha256_of(bundle.weights_path) != digest:
+            raise BundleError(f"bundle {bundle.name} got other weights while it was at work: start the run again.")
+        return load_weights(network, bundle.weights_path)
+
+    return fetch
 
 
 def _key_of(bundle: Bundle) -> str:

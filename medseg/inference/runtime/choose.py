@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Final, Literal, TypeAlias, get_args
 
 import torch
@@ -21,7 +22,7 @@ from medseg.errors import RunError, SettingsError
 from medseg.inference.memory import keep_only_for_torch
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.runtime.apart import NotCompiledError
-from medseg.inference.runtime.compiled import Compiled
+from medseg.inference.runtime.compiled import Compiled, CompiledNetwork
 from medseg.inference.runtime.half import in_half_precision
 from medseg.inference.runtime.kept_proof import (
     keep_refusal,
@@ -35,6 +36,7 @@ from medseg.inference.runtime.kept_proof import (
 from medseg.inference.runtime.onnx import OPSET, compile_onnx
 from medseg.inference.runtime.openvino import REVISION, compile_openvino
 from medseg.inference.runtime.proof import Golden, Proof, RuntimeChoice, prove
+from medseg.inference.runtime.shelf import Shelf
 from medseg.inference.slices import SliceBySliceInferer
 from medseg.inference.three_planes import ThreePlaneInferer
 
@@ -120,6 +122,7 @@ class WindowRuntime:
         network: the torch module, in evaluation mode on ``device``.
         name: ``auto``, or the runtime asked for.
         key: names the network and its weights, for the cache of converted networks.
+        fetch: loads the network's weights anew; with it they are put away while a compiled network computes.
     """
 
     def __init__(
@@ -130,9 +133,11 @@ class WindowRuntime:
         key: str = "",
         device: torch.device,
         cache: Path | None = None,
+        fetch: Callable[[], object] | None = None,
     ) -> None:
         check_runtime(name, device=device)
-        self._network = network
+        self._shelf = Shelf(network, fetch)
+        self._lock = Lock()  # of two volumes at once, one must not put away what the other computes with
         self._name = name
         self._key = key
         self._device = device
@@ -148,15 +153,19 @@ class WindowRuntime:
         Raises:
             RunError: the runtime that was asked for cannot compute this network, or not as torch does.
         """
-        network, self.choice = self._choose(inferer, sizes, n_windows=n_windows)
-        keep_only_for_torch(computes=network is self._network)
+        with self._lock:
+            network, self.choice = self._choose(inferer, sizes, n_windows=n_windows)
+            is_compiled = isinstance(network, CompiledNetwork)
+            if is_compiled:
+                self._shelf.put_away()
+            keep_only_for_torch(computes=not is_compiled)
         return network
 
     def _choose(
         self, inferer: Inferer, sizes: Sequence[int], *, n_windows: int | None
     ) -> tuple[nn.Module, RuntimeChoice]:
         if self._name == "torch":
-            return self._network, RuntimeChoice("torch", "asked for")
+            return self._shelf.take(), RuntimeChoice("torch", "asked for")
         shape = batch_shape(inferer, sizes[0])
         if shape is None or n_windows is None:
             if self._name != "auto":
@@ -164,14 +173,14 @@ class WindowRuntime:
                     f"--runtime {self._name} needs windows of one size, and this bundle's {type(inferer).__name__} "
                     "does not say theirs: use --runtime torch."
                 )
-            return self._network, RuntimeChoice("torch", "the bundle's windows are of no fixed size")
+            return self._shelf.take(), RuntimeChoice("torch", "the bundle's windows are of no fixed size")
         if self._name == "auto":
             reason = self._reason_for_torch(n_windows * prod(shape[2:]))
             if reason:
-                return self._network, RuntimeChoice("torch", reason, is_news=reason.startswith("OpenVINO is not"))
+                return self._shelf.take(), RuntimeChoice("torch", reason, is_news=reason.startswith("OpenVINO is not"))
         if shape not in self._compiled:
             if self._device.type != "cpu":
-                self._compiled[shape] = in_half_precision(self._network, shape, device=self._device)
+                self._compiled[shape] = in_half_precision(self._shelf.take(), shape, device=self._device)
             else:
                 self._compiled[shape] = self._compile("openvino" if self._name == "auto" else self._name, shape)
         return self._compiled[shape]
@@ -207,7 +216,7 @@ class WindowRuntime:
                 keep_refusal(refusal, reason)
         if self._name != "auto":
             raise RunError(f"runtime {name} cannot be used for this network ({reason}): use --runtime torch.")
-        return self._network, RuntimeChoice("torch", f"{name} was refused: {reason}", proof, is_news=True)
+        return self._shelf.take(), RuntimeChoice("torch", f"{name} was refused: {reason}", proof, is_news=True)
 
     def _tried(self, name: str, shape: tuple[int, ...]) -> _Tried:
         """The compiled network; what is damaged in the cache is made anew, and beside it where it cannot be used."""
@@ -224,15 +233,15 @@ class WindowRuntime:
         return tried
 
     def _attempt(self, name: str, shape: tuple[int, ...]) -> _Tried:
-        golden = Golden(self._network, shape)
+        golden = Golden(self._shelf.look_at(), shape)
         try:
             compiled = COMPILERS[name](golden, key=self._key, cache=self._folder)
             proof = self._proved(compiled, golden, name)
         except NotCompiledError as error:
-            return _Tried(self._network, reason=str(error), is_lasting=error.is_lasting)
+            return _Tried(golden.network, reason=str(error), is_lasting=error.is_lasting)
         except Exception as error:  # noqa: BLE001  a compiler refuses a network in many ways
             reason = f"{type(error).__name__}: {' '.join(str(error).split()[:30])}"
-            return _Tried(self._network, reason=reason, is_of_the_disk=isinstance(error, OSError))
+            return _Tried(golden.network, reason=reason, is_of_the_disk=isinstance(error, OSError))
         if proof.is_passed:
             return _Tried(compiled.network, proof)
         failure = (
