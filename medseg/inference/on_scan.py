@@ -36,7 +36,7 @@ def restore_blocks(
     timed: Timed = nullcontext,
     restored: Callable[[int, int, torch.Tensor], None] = lambda axis, first, planes: None,
 ) -> torch.Tensor:
-    """Labels (1, I, J, K) uint8, or regions (L, I, J, K), of logits that come in blocks, restored one by one.
+    """Labels (1, I, J, K), or regions (L, I, J, K), of logits that come in blocks, restored one by one; uint8.
 
     The result is that of ``restore_labels`` or ``restore_regions`` on all of them at once.
 
@@ -53,8 +53,7 @@ def restore_blocks(
         with timed():
             if result is None:
                 channels = 1 if threshold is None else group.values.shape[0]
-                dtype = torch.uint8 if threshold is None else torch.float32
-                result = torch.zeros((channels, *target.shape), dtype=dtype, device=group.values.device)
+                result = torch.zeros((channels, *target.shape), dtype=torch.uint8, device=group.values.device)
             found = _restored(group.values, group.source, group.target, threshold=threshold)
             result.narrow(group.axis + 1, group.first, found.shape[group.axis + 1]).copy_(found)
         restored(group.axis, group.first, found)

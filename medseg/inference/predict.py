@@ -32,7 +32,8 @@ def preprocess(image: MetaTensor, preprocessing: Compose) -> MetaTensor:
             "the model's cropping leaves nothing of the scan: no voxel has an intensity that it takes for the patient. "
             "Check the intensities (a CT must be in Hounsfield units), and that the scan is one the model is for."
         )
-    return prepared
+    # What was cropped is a view, which would keep the whole scan in memory while it is segmented.
+    return prepared.clone() if prepared.untyped_storage().nbytes() > prepared.nbytes else prepared
 
 
 @torch.inference_mode()

@@ -103,11 +103,14 @@ class Segmenter:
         stages = stages or Stages()
         self.check(image)
         scan = geometry_of(image)
+        return self.cleaned(self._restored(image, scan, stages), scan, stages=stages)
+
+    def _restored(self, image: MetaTensor, scan: Geometry, stages: Stages) -> torch.Tensor:
+        """Labels (1, I, J, K), or regions (L, I, J, K), on the scan's grid, as the network finds them."""
         with stages.timed("preprocess"):
             prepared = preprocess(image.to(self.device), self.preprocessing)
         network = self.network_for(prepared, stages=stages)
-        restored = self._within_memory(prepared, scan, network, stages)
-        return self.cleaned(restored, scan, stages=stages)
+        return self._within_memory(prepared, scan, network, stages)
 
     def cleaned(self, restored: torch.Tensor, scan: Geometry, *, stages: Stages) -> Segmentation:
         """Labels (1, I, J, K), or regions (L, I, J, K), on the scan's grid, through the bundle's postprocessing.
@@ -116,7 +119,8 @@ class Segmenter:
             ImageError: several regions are left after it.
         """
         with stages.timed("postprocess"):
-            placed = MetaTensor(restored, affine=torch.from_numpy(scan.affine.copy()))
+            values = restored if self.region_threshold is None else restored.float()  # as MONAI's AsDiscrete gives them
+            placed = MetaTensor(values, affine=torch.from_numpy(scan.affine.copy()))
             cleaned = self.postprocessing({"pred": placed})["pred"]
         if cleaned.shape[0] != 1:
             raise ImageError(

@@ -36,6 +36,30 @@ def test_a_command_of_its_own_finds_the_labels_that_a_process_with_all_packages_
     assert np.array_equal(nib.load(alone).dataobj, nib.load(along).dataobj)
 
 
+NIFTI = """
+import sys
+from medseg.cli.main import run
+try:
+    run()
+finally:
+    print(*({"SimpleITK", "itk"} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def test_a_nifti_file_is_segmented_without_the_libraries_that_read_other_files(test_data, tmp_path):
+    scan = test_data / "Task04_Hippocampus" / "imagesTr" / "hippocampus_001.nii.gz"
+    words = ["segment", scan, "--bundle", "swin_unetr_hippocampus", "--runtime", "torch", "--quiet", "--output"]
+    done = subprocess.run(
+        [sys.executable, "-c", NIFTI, *map(str, words), str(tmp_path / "labels.nii.gz")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=600,
+    )
+    assert (tmp_path / "labels.nii.gz").is_file()
+    assert done.stderr.split() == []
+
+
 def test_bundles_are_known_as_brought_along_by_name_and_by_folder(tmp_path):
     own = shared_folder("bundles") / "swin_unetr_btcv"
     (tmp_path / "swin_unetr_btcv" / "configs").mkdir(parents=True)

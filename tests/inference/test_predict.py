@@ -32,6 +32,18 @@ def test_preprocessing_that_writes_in_place_leaves_the_scan_as_it_was():
     assert image.applied_operations == []
 
 
+def test_a_crop_does_not_keep_the_whole_scan_in_memory():
+    image = image_of((1, 40, 40, 40)) - 1000
+    image[:, 10:14, 10:15, 10:16] = 50
+    road = Compose([CropForegroundd("image", source_key="image", select_fn=lambda hu: hu > -500, allow_smaller=True)])
+    prepared = preprocess(image, road)
+    assert prepared.shape == (1, 4, 5, 6)
+    assert prepared.untyped_storage().nbytes() == prepared.nbytes
+    assert torch.equal(
+        prepared.affine[:3, 3], (image.affine @ torch.tensor([10.0, 10, 10, 1], dtype=torch.float64))[:3]
+    )
+
+
 def test_a_crop_that_leaves_nothing_says_so():
     air = image_of() - 1000
     road = Compose([CropForegroundd("image", source_key="image", select_fn=lambda hu: hu > -500, allow_smaller=True)])
