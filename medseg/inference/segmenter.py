@@ -110,7 +110,10 @@ class Segmenter:
         with stages.timed("preprocess"):
             prepared = preprocess(image.to(self.device), self.preprocessing)
         network = self.network_for(prepared, stages=stages)
-        return self._within_memory(prepared, scan, network, stages)
+        restored = self._within_memory(prepared, scan, network, stages)
+        if self.runtime is not None:
+            self.runtime.rest()
+        return restored
 
     def cleaned(self, restored: torch.Tensor, scan: Geometry, *, stages: Stages) -> Segmentation:
         """Labels (1, I, J, K), or regions (L, I, J, K), on the scan's grid, through the bundle's postprocessing.

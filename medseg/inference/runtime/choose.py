@@ -19,7 +19,7 @@ from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
 from torch import nn
 
 from medseg.errors import RunError, SettingsError
-from medseg.inference.memory import keep_only_for_torch
+from medseg.inference.memory import keep_only_for_torch, let_go_of_pages
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.runtime.apart import NotCompiledError
 from medseg.inference.runtime.compiled import Compiled, CompiledNetwork
@@ -160,6 +160,11 @@ class WindowRuntime:
                 self._shelf.put_away()
             keep_only_for_torch(computes=not is_compiled)
         return network
+
+    def rest(self) -> None:
+        """Give back what only windows need, pages of compiled files; the next windows read them anew."""
+        if self._compiled:
+            let_go_of_pages(self._folder / "compiled")
 
     def _choose(
         self, inferer: Inferer, sizes: Sequence[int], *, n_windows: int | None

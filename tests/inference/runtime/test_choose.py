@@ -69,6 +69,17 @@ def test_a_converted_network_is_kept_for_the_next_time(network, image, tmp_path,
     assert [model.get_property("LOADED_FROM_CACHE") for model in loaded] == [True]
 
 
+def test_a_runtime_that_rested_computes_the_same(network, image, tmp_path):
+    pytest.importorskip("openvino")
+    runtime = WindowRuntime(network, name="openvino", key="unet", device=CPU, cache=tmp_path)
+    runtime.rest()
+    compiled = runtime.network_for(WINDOWS, image.shape[1:], n_windows=8)
+    window = torch.rand(1, 1, 16, 16, 16)
+    before = compiled(window)
+    runtime.rest()
+    assert torch.equal(compiled(window), before)
+
+
 def test_a_converted_network_without_the_compilers_work_is_compiled_and_not_converted_again(
     network, image, tmp_path, monkeypatch
 ):
