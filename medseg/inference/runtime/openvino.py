@@ -30,6 +30,7 @@ from medseg.inference.runtime.kept_proof import this_machine
 from medseg.inference.runtime.openvino_worker import Order, compile_settings, import_quietly, open_sizes
 from medseg.inference.runtime.proof import Golden, compared, prove
 from medseg.inference.runtime.separate_heads import separate_heads
+from medseg.inference.runtime.tidy import UNFINISHED, tidy
 from medseg.inference.runtime.wide_kernels import widen_kernels
 from medseg.inference.runtime.written_norms import with_written_norms
 
@@ -62,13 +63,15 @@ def compile_openvino(golden: Golden, *, key: str, cache: Path) -> Compiled:
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     precision = "bfloat16" if "BF16" in capabilities else "float32"
     n_threads = torch.get_num_threads()
-    name = f"{key}_{'x'.join(map(str, golden.shape))}_ov{openvino.__version__.split('-')[0]}_{REVISION}"
+    kept_as = f"{key}_{'x'.join(map(str, golden.shape))}_ov{openvino.__version__.split('-')[0]}_"
+    name = f"{kept_as}{REVISION}"
     model = cache / f"{name}.xml"
     folder = cache / "compiled" / f"{name}_{precision}_{n_threads}_{this_machine('openvino')}"
     if model.is_file() and _is_filled(folder):
         compiled = Compiled(_loaded(model, folder, golden.shape, precision=precision), precision)
     else:
         cache.mkdir(parents=True, exist_ok=True)
+        tidy(cache, name=kept_as, revision=REVISION)
         try:
             compiled = _made(golden, model, folder, precision=precision, capture=captured)
         except NotConvertedError:
@@ -88,7 +91,7 @@ def _loaded(model: Path, folder: Path, shape: tuple[int, ...], *, precision: str
 
 def _made(golden: Golden, model: Path, compiled: Path, *, precision: str, capture: Capture) -> Compiled:
     """Convert, unless ``model`` is there, and compile; what is kept takes its place when it is complete and proved."""
-    with TemporaryDirectory(dir=model.parent) as name:
+    with TemporaryDirectory(dir=model.parent, prefix=UNFINISHED) as name:
         folder = Path(name)
         order = Order(
             model=str(model),
