@@ -83,6 +83,7 @@ def forecast(runner: Runner, case: CaseFiles) -> Forecast:
     n_windows = segmenter.count_windows(prepared.shape[1:])
     network = segmenter.network_for(prepared)
     shape = batch_shape(segmenter.inferer, prepared.shape[0])
+    before_mb = _resident_mb()
     seconds_a_window = None if shape is None else _seconds_a_window(network, shape, segmenter.device)
     maps_mb = blocks_mb = 0.0
     if shape is not None:
@@ -93,7 +94,9 @@ def forecast(runner: Runner, case: CaseFiles) -> Forecast:
         ).inference_mb
         blocks_mb = _blocks_mb(segmenter.inferer, prepared, shape, n_channels=len(bundle.output_channels))
     voxels_mb = prod(scan.geometry.shape) / BYTES_PER_MB
-    here_mb = psutil.Process().memory_info().rss / BYTES_PER_MB
+    is_compiled = segmenter.runtime is not None and segmenter.runtime.choice.name != "torch"
+    # A compiled network keeps the memory of its window; torch may have given it back already.
+    computing_mb = _resident_mb() if is_compiled else max(_resident_mb(), before_mb + maps_mb)
     is_gpu = segmenter.device.type == "cuda"
     weights_mb = sum(value.nbytes for value in segmenter.network.parameters()) / BYTES_PER_MB
     return Forecast(
@@ -103,7 +106,7 @@ def forecast(runner: Runner, case: CaseFiles) -> Forecast:
         runtime=segmenter.runtime.choice.name if segmenter.runtime else "torch",
         seconds_a_window=seconds_a_window,
         seconds=None if n_windows is None or seconds_a_window is None else n_windows * seconds_a_window,
-        ram_mb=here_mb + voxels_mb + (0.0 if is_gpu else maps_mb + blocks_mb),
+        ram_mb=voxels_mb + (before_mb if is_gpu else computing_mb + blocks_mb),
         gpu_mb=weights_mb + maps_mb + blocks_mb + prepared.nbytes / BYTES_PER_MB if is_gpu else 0.0,
         disk_mb=voxels_mb,
     )
@@ -114,7 +117,7 @@ def together(forecasts: Sequence[Forecast]) -> Forecast:
     first, *others = forecasts
     if not others:
         return first
-    shared_mb = psutil.Process().memory_info().rss / BYTES_PER_MB  # each counted the process with all models in it
+    shared_mb = _resident_mb()  # each counted the process with all models in it
     windows = [one.n_windows for one in forecasts]
     seconds = [one.seconds for one in forecasts]
     n_windows = None if None in windows else sum(one for one in windows if one is not None)
@@ -149,6 +152,11 @@ def _seconds_a_window(network: torch.nn.Module, shape: tuple[int, ...], device: 
             torch.cuda.synchronize(device)
         seconds = time.perf_counter() - began
     return seconds / shape[0]
+
+
+def _resident_mb() -> float:
+    """What this process takes of memory now."""
+    return psutil.Process().memory_info().rss / BYTES_PER_MB
 
 
 def _blocks_mb(inferer: Inferer, image: MetaTensor, shape: tuple[int, ...], *, n_channels: int) -> float:
