@@ -40,11 +40,14 @@ def pacs(start_orthanc, scans, tmp_path_factory):
     yield from start_orthanc(tmp_path_factory.mktemp("orthanc"), sorted(scans[0].iterdir()))
 
 
-@pytest.fixture(scope="module")
-def plan(pacs, label_bundles, tmp_path_factory):
-    """What servers over this PACS are started with, but the work folder."""
-    folder = tmp_path_factory.mktemp("pacs_training")
-    return folder, {"studies": f"{pacs[0]}/dicom-web", "bundles": {"tiny": label_bundles["tiny"]}}
+@pytest.fixture
+def untouched(start_orthanc, scans, label_bundles, tmp_path):
+    """What servers over a PACS of its own, without segmentations, are started with, but the work folder."""
+    (tmp_path / "orthanc").mkdir()
+    running = start_orthanc(tmp_path / "orthanc", sorted(scans[0].iterdir()))
+    url, _ = next(running)
+    yield {"studies": f"{url}/dicom-web", "bundles": {"tiny": label_bundles["tiny"]}}
+    next(running, None)
 
 
 def _saved(labels, path):
@@ -61,16 +64,17 @@ def _ended(client):
     raise AssertionError(f"the training did not end: {task}")
 
 
-def test_labels_in_a_pacs_are_learned_from_by_a_server_that_never_saw_them(plan, scans, start_label_server, tmp_path):
-    folder, named = plan
-    running = start_label_server(work_folder=folder / "first", **named)
+def test_labels_in_a_pacs_are_learned_from_by_a_server_that_never_saw_them(
+    untouched, scans, start_label_server, tmp_path
+):
+    running = start_label_server(work_folder=tmp_path / "first", **untouched)
     first = next(running).client
     assert {image.image_id: image.tags for image in first.images()} == dict.fromkeys(scans[1], ())
     for uid, labels in scans[1].items():
         first.save_label(uid, _saved(labels, tmp_path / "labels.nii.gz"), tag="final", label_names=NAMES)
     next(running, None)
 
-    running = start_label_server(work_folder=folder / "second", **named)
+    running = start_label_server(work_folder=tmp_path / "second", **untouched)
     server = next(running)
     client = server.client
     assert {image.image_id: image.tags for image in client.images()} == dict.fromkeys(scans[1], ("final",))
@@ -93,10 +97,22 @@ def test_labels_in_a_pacs_are_learned_from_by_a_server_that_never_saw_them(plan,
 
 
 @pytest.fixture(scope="module")
-def server(plan, start_label_server):
+def server(pacs, label_bundles, start_label_server, tmp_path_factory):
     """A server for what is refused."""
-    folder, named = plan
-    yield from start_label_server(work_folder=folder / "third", **named)
+    yield from start_label_server(
+        work_folder=tmp_path_factory.mktemp("refusing"),
+        studies=f"{pacs[0]}/dicom-web",
+        bundles={"tiny": label_bundles["tiny"]},
+    )
+
+
+@pytest.fixture(scope="module")
+def segmented(server, scans, tmp_path_factory):
+    """The last series, with its labels saved in the PACS as a segmentation."""
+    uid, labels = list(scans[1].items())[3]
+    path = _saved(labels, tmp_path_factory.mktemp("segmented") / "labels.nii.gz")
+    server.client.save_label(uid, path, tag="final", label_names=NAMES)
+    return uid, labels
 
 
 def _send(server, method, path, query, files):
@@ -186,16 +202,16 @@ def dcmqi(monkeypatch):
     ],
 )
 def test_a_segment_is_known_by_its_name_or_its_concept_whatever_its_number(
-    pacs, dcmqi, scans, tmp_path, table, expected
+    pacs, dcmqi, segmented, tmp_path, table, expected
 ):
-    uid, labels = list(scans[1].items())[3]
+    uid, labels = segmented
     path = _seg_of(pacs, uid, tmp_path)
     found = read_seg(path, table=LabelTable(labels=tuple(table)), grid=Geometry(labels.shape, AFFINE)).labels
-    assert np.array_equal(found, np.where(np.roll(labels, 1, axis=0) == 2, expected, 0))
+    assert np.array_equal(found, np.where(labels == 2, expected, 0))
 
 
-def test_a_segmentation_of_other_structures_is_refused(pacs, dcmqi, scans, tmp_path):
-    uid, labels = list(scans[1].items())[3]
+def test_a_segmentation_of_other_structures_is_refused(pacs, dcmqi, segmented, tmp_path):
+    uid, labels = segmented
     liver = LabelTable(labels=(Label(index=1, name="liver", color=(1, 1, 1)),))
     with pytest.raises(DataError, match="'posterior_hippocampus': expected one of liver"):
         read_seg(_seg_of(pacs, uid, tmp_path), table=liver, grid=Geometry(labels.shape, AFFINE))
