@@ -3,7 +3,7 @@
 from medseg.inference.ladder import rungs
 from medseg.inference.memory import keep_freed_memory
 from medseg.inference.mirror import MirrorInferer
-from medseg.inference.on_scan import restore_blocks, restore_slabs
+from medseg.inference.on_scan import restore_blocks
 from medseg.inference.passes import ManyPasses, ProbabilitySink
 from medseg.inference.predict import predict_logits, preprocess
 from medseg.inference.restore import RestoreLabelsd, restore_labels, restore_regions, scan_geometry
@@ -47,7 +47,6 @@ __all__ = [
     "restore_blocks",
     "restore_labels",
     "restore_regions",
-    "restore_slabs",
     "rungs",
     "scan_geometry",
     "window_starts",

@@ -19,16 +19,19 @@ from medseg.inference.arrivals import Arrivals
 from medseg.inference.blocks import Blocks, Slab, Slabs
 from medseg.inference.restore import OUTSIDE_LOGIT, labels_on, regions_on
 
-__all__ = ["logits_on_scan", "restore_blocks", "restore_slabs"]
+__all__ = ["logits_on_scan", "restore_blocks"]
 
 PLANES_AT_ONCE = 32
 """Planes of the scan that are restored together: enough to keep a processor busy, little beside the scan."""
 
 Timed = Callable[[], AbstractContextManager[object]]
 
+_Group = tuple[int, int, torch.Tensor]
+"""Planes of the scan: their axis, the first of them, and their values."""
+
 
 def restore_blocks(
-    blocks: Blocks,
+    logits: Blocks | Slabs,
     source: Geometry,
     target: Geometry,
     *,
@@ -36,49 +39,56 @@ def restore_blocks(
     timed: Timed = nullcontext,
     restored: Callable[[int, int, torch.Tensor], None] = lambda axis, first, planes: None,
 ) -> torch.Tensor:
-    """Labels (1, I, J, K), or regions (L, I, J, K), of logits that come in blocks, restored one by one; uint8.
+    """Labels (1, I, J, K), or regions (L, I, J, K), as uint8, of logits that are restored as their parts come.
 
     The result is that of ``restore_labels`` or ``restore_regions`` on all of them at once.
 
     Args:
-        source: the network's grid, which all blocks together cover.
+        source: the network's grid, which all parts together cover.
         target: the scan's own grid. Voxels that the network did not see become background, or lie in no region.
         threshold: probability from which a voxel lies in a region; absent, channels are labels.
-        timed: entered around the restoring, not around the computation of the blocks.
+        timed: entered around the restoring, not around the computation of the parts.
         restored: hears of planes as they are finished: their axis on the scan, the first of them, and the planes as
             they stand in the result.
     """
+    if isinstance(logits, Slabs):
+        finished = _of_slabs(logits, source, target, threshold=threshold, timed=timed)
+    else:
+        finished = _of_blocks(logits, source, target, threshold=threshold, timed=timed)
     result: torch.Tensor | None = None
-    for group in _planes_on_scan(blocks, source, target, timed=timed):
+    for axis, first, found in finished:
         with timed():
             if result is None:
-                channels = 1 if threshold is None else group.values.shape[0]
-                result = torch.zeros((channels, *target.shape), dtype=torch.uint8, device=group.values.device)
-            found = _restored(group.values, group.source, group.target, threshold=threshold)
-            result.narrow(group.axis + 1, group.first, found.shape[group.axis + 1]).copy_(found)
-        restored(group.axis, group.first, found)
-        del group  # a view of a whole block: not to be held while the next one is computed
+                result = found.new_zeros((found.shape[0], *target.shape))
+            result.narrow(axis + 1, first, found.shape[axis + 1]).copy_(found)
+        restored(axis, first, found)
     assert result is not None, "a volume has planes"
     return result
 
 
-def restore_slabs(
-    slabs: Slabs,
-    source: Geometry,
-    target: Geometry,
-    *,
-    threshold: float | None = None,
-    timed: Timed = nullcontext,
-    restored: Callable[[int, int, torch.Tensor], None] = lambda axis, first, planes: None,
-) -> torch.Tensor:
-    """The same of logits that come in slabs: the scan's planes within a slab are restored as its blocks come."""
+def _of_blocks(
+    blocks: Blocks, source: Geometry, target: Geometry, *, threshold: float | None, timed: Timed
+) -> Iterator[_Group]:
+    """Planes of the scan as the blocks that they lie among are there."""
+    for group in _planes_on_scan(blocks, source, target, timed=timed):
+        with timed():
+            place = group.axis, group.first
+            found = _restored(group.values, group.source, group.target, threshold=threshold).to(torch.uint8)
+            del group  # a view of a whole block: not to be held while the next one is computed
+        yield *place, found
+
+
+def _of_slabs(
+    slabs: Slabs, source: Geometry, target: Geometry, *, threshold: float | None, timed: Timed
+) -> Iterator[_Group]:
+    """Planes of the scan as the slabs that they lie among are there, restored within a slab as its blocks come."""
     places = plane_positions(source, target, axis=slabs.axis)
     if places is None:
         blocks = Blocks(slabs.axis, map(_whole, slabs.slabs))
-        return restore_blocks(blocks, source, target, threshold=threshold, timed=timed, restored=restored)
+        yield from _of_blocks(blocks, source, target, threshold=threshold, timed=timed)
+        return
     along, positions = places
     arrivals = Arrivals(positions, n_planes=source.shape[slabs.axis])
-    result: torch.Tensor | None = None
     held: torch.Tensor | None = None
     for slab in slabs.slabs:
         join = _Join(slabs.axis, slab.blocks.axis, held)
@@ -87,23 +97,12 @@ def restore_slabs(
         begin, count = arrivals.span(ready) if len(ready) else (first, 0)
         parts = join.parts(slab.blocks.parts, (begin - first, count), keep=arrivals.advance(), timed=timed)
         if count:
-            found = restore_blocks(
-                Blocks(slab.blocks.axis, parts),
-                _shifted(source, slabs.axis, begin, count),
-                _shifted(target, along, int(ready.min()), len(ready)),
-                threshold=threshold,
-                timed=timed,
-            )
-            with timed():
-                if result is None:
-                    result = found.new_zeros((found.shape[0], *target.shape))
-                result.narrow(along + 1, int(ready.min()), len(ready)).copy_(found)
-            restored(along, int(ready.min()), found)
+            there = _shifted(target, along, int(ready.min()), len(ready))
+            among = Blocks(slab.blocks.axis, parts), _shifted(source, slabs.axis, begin, count)
+            yield along, int(ready.min()), restore_blocks(*among, there, threshold=threshold, timed=timed)
         else:
             deque(parts, maxlen=0)  # no plane of the scan lies here: the windows go on all the same
         held = join.kept()
-    assert result is not None, "a volume has planes"
-    return result
 
 
 def logits_on_scan(
@@ -114,7 +113,7 @@ def logits_on_scan(
     n_planes: int,
     is_regions: bool = False,
     timed: Timed = nullcontext,
-) -> Iterator[tuple[int, int, torch.Tensor]]:
+) -> Iterator[_Group]:
     """The logits of the scan's own planes: their axis, the first of them, and (L, I, J, K) shortened along that axis.
 
     Groups of ``n_planes`` planes, counted from the scan's first, in the order in which the blocks allow; where the

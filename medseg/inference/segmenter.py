@@ -22,7 +22,7 @@ from medseg.inference.blocks import Blocks, NotBlockwiseError, Slab, Slabs, logi
 from medseg.inference.constant import ConstantWindowsOnce
 from medseg.inference.counting import watched_windows, windows_of
 from medseg.inference.ladder import Rung, is_out_of_memory, rungs, too_little_memory, within
-from medseg.inference.on_scan import restore_blocks, restore_slabs
+from medseg.inference.on_scan import restore_blocks
 from medseg.inference.predict import predict_logits, preprocess
 from medseg.inference.restore import RestoreLabelsd, restore_labels, restore_regions
 from medseg.inference.runtime import WindowRuntime
@@ -206,17 +206,22 @@ class Segmenter:
         Raises:
             NotBlockwiseError: before anything is restored: the network gives no logits of its input's size.
         """
-        source, threshold = geometry_of(image), self.region_threshold
-        timed = partial(stages.timed, "restore")
         slabs = logits_in_slabs(image.as_tensor(), network, inferer)
+        blocks = None if slabs is not None else logits_in_blocks(image.as_tensor(), network, inferer)
         if slabs is not None:
-            watched = Slabs(slabs.axis, (_timed_slab(slab, stages) for slab in slabs.slabs))
-            return restore_slabs(watched, source, scan, threshold=threshold, timed=timed, restored=stages.restored)
-        blocks = logits_in_blocks(image.as_tensor(), network, inferer)
-        if blocks is None:
+            logits: Blocks | Slabs = Slabs(slabs.axis, (_timed_slab(slab, stages) for slab in slabs.slabs))
+        elif blocks is not None:
+            logits = _timed(blocks, stages)
+        else:
             return None
-        parts = Blocks(blocks.axis, timed_parts(blocks.parts, stages))
-        return restore_blocks(parts, source, scan, threshold=threshold, timed=timed, restored=stages.restored)
+        return restore_blocks(
+            logits,
+            geometry_of(image),
+            scan,
+            threshold=self.region_threshold,
+            timed=partial(stages.timed, "restore"),
+            restored=stages.restored,
+        )
 
     def check(self, image: MetaTensor) -> None:
         """Nothing, if the image (C, I, J, K) can be segmented.
@@ -256,7 +261,11 @@ def timed_parts(parts: Iterator[torch.Tensor], stages: Stages) -> Iterator[torch
 
 
 def _timed_slab(slab: Slab, stages: Stages) -> Slab:
-    return replace(slab, blocks=Blocks(slab.blocks.axis, timed_parts(slab.blocks.parts, stages)))
+    return replace(slab, blocks=_timed(slab.blocks, stages))
+
+
+def _timed(blocks: Blocks, stages: Stages) -> Blocks:
+    return Blocks(blocks.axis, timed_parts(blocks.parts, stages))
 
 
 def label_postprocessing(postprocessing: Compose) -> Compose:

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from medseg.geometry import Geometry
 from medseg.inference import restore_labels, restore_regions
 from medseg.inference.blocks import Blocks, Slab, Slabs
-from medseg.inference.on_scan import restore_blocks, restore_slabs
+from medseg.inference.on_scan import restore_blocks
 
 
 def grid(shape: tuple[int, int, int], spacing: tuple[float, ...], axcodes: str = "RAS") -> Geometry:
@@ -33,20 +33,6 @@ def in_blocks(logits: torch.Tensor, axis: int, lengths: list[int]) -> Blocks:
 ALL_48 = sorted("".join(codes) for axes in permutations(("LR", "PA", "IS")) for codes in product(*axes))
 
 
-@pytest.mark.parametrize("axcodes", ALL_48)
-def test_labels_restored_block_by_block_are_those_restored_at_once(axcodes):
-    source = grid((13, 12, 14), (2.0, 1.5, 1.0))
-    target = grid((20, 19, 17), (1.3, 0.9, 1.7), axcodes)
-    logits = torch.randn(4, *source.shape, generator=torch.Generator().manual_seed(0))
-    whole = MetaTensor(logits, affine=torch.from_numpy(source.affine.copy()))
-    expected = restore_labels(whole, target)
-    for axis, lengths in ((0, [5, 1, 7]), (1, [1] * 12), (2, [3, 8, 3])):
-        found = restore_blocks(in_blocks(logits, axis, lengths), source, target)
-        assert found.shape == (1, *target.shape)
-        assert found.dtype == torch.uint8
-        assert (found[0] != expected).float().mean() < 1e-3  # rounding, where two labels are equally likely
-
-
 def in_slabs(logits: torch.Tensor, axis: int, depths: list[int]) -> Slabs:
     """Slabs across an axis, each in blocks across the next one, cut elsewhere in every slab."""
     across = (axis + 1) % 3
@@ -60,8 +46,12 @@ def in_slabs(logits: torch.Tensor, axis: int, depths: list[int]) -> Slabs:
     )
 
 
+CUTS = pytest.mark.parametrize("cut", [in_blocks, in_slabs], ids=["blocks", "slabs"])
+
+
+@CUTS
 @pytest.mark.parametrize("axcodes", ALL_48)
-def test_labels_restored_slab_by_slab_are_those_restored_at_once(axcodes):
+def test_labels_restored_part_by_part_are_those_restored_at_once(cut, axcodes):
     source = grid((13, 12, 14), (2.0, 1.5, 1.0))
     target = grid((20, 19, 17), (1.3, 0.9, 1.7), axcodes)
     logits = torch.randn(4, *source.shape, generator=torch.Generator().manual_seed(0))
@@ -69,8 +59,8 @@ def test_labels_restored_slab_by_slab_are_those_restored_at_once(axcodes):
     expected = restore_labels(whole, target)
     for axis, depths in ((0, [5, 1, 7]), (1, [1, 6, 5]), (2, [3, 8, 3])):
         heard = torch.zeros(target.shape, dtype=torch.uint8)  # what the network did not see is not told
-        found = restore_slabs(
-            in_slabs(logits, axis, depths),
+        found = restore_blocks(
+            cut(logits, axis, depths),
             source,
             target,
             restored=lambda along, first, planes: heard.narrow(along, first, planes.shape[along + 1]).copy_(planes[0]),  # noqa: B023
@@ -79,14 +69,6 @@ def test_labels_restored_slab_by_slab_are_those_restored_at_once(axcodes):
         assert found.dtype == torch.uint8
         assert (found[0] != expected).float().mean() < 1e-3  # rounding, where two labels are equally likely
         assert torch.equal(heard, found[0])
-
-
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_on_the_same_grid_slabs_change_nothing(axis):
-    place = grid((13, 12, 14), (2.0, 1.5, 1.0), "LPI")
-    logits = torch.randn(3, *place.shape, generator=torch.Generator().manual_seed(1))
-    depths = [place.shape[axis] - 9, 4, 5]
-    assert torch.equal(restore_slabs(in_slabs(logits, axis, depths), place, place)[0], logits.argmax(0).byte())
 
 
 @pytest.mark.parametrize("spacing", [0.4, 7.0], ids=["finer", "coarser than a slab is deep"])
@@ -104,16 +86,17 @@ def test_slabs_meet_a_scan_of_any_spacing(spacing):
             )
             for part in logits.split(depths, axis + 1)
         )
-        found = restore_slabs(Slabs(axis, slabs), source, target, threshold=0.3)
+        found = restore_blocks(Slabs(axis, slabs), source, target, threshold=0.3)
         assert (found != restore_regions(whole, target, threshold=0.3)).float().mean() < 1e-3
 
 
+@CUTS
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_on_the_same_grid_blocks_change_nothing(axis):
+def test_on_the_same_grid_a_cut_changes_nothing(cut, axis):
     place = grid((13, 12, 14), (2.0, 1.5, 1.0), "LPI")
     logits = torch.randn(3, *place.shape, generator=torch.Generator().manual_seed(1))
     lengths = [place.shape[axis] - 9, 4, 5]
-    assert torch.equal(restore_blocks(in_blocks(logits, axis, lengths), place, place)[0], logits.argmax(0).byte())
+    assert torch.equal(restore_blocks(cut(logits, axis, lengths), place, place)[0], logits.argmax(0).byte())
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -132,7 +115,7 @@ def test_a_scan_much_larger_than_what_the_network_saw_is_background_outside():
     logits[1] = 1
     labels = restore_blocks(in_blocks(logits, 0, [2, 4]), source, target)
     assert int(labels.sum()) == 6**3
-    assert torch.equal(labels, restore_slabs(in_slabs(logits, 0, [2, 4]), source, target))
+    assert torch.equal(labels, restore_blocks(in_slabs(logits, 0, [2, 4]), source, target))
     assert bool(labels[0, 42:48, 3:9, 3:9].all())
 
 
@@ -144,4 +127,4 @@ def test_grids_that_are_turned_against_each_other_are_restored_at_once():
     logits = torch.randn(3, *source.shape, generator=torch.Generator().manual_seed(3))
     expected = restore_labels(MetaTensor(logits, affine=torch.from_numpy(source.affine.copy())), oblique)
     assert torch.equal(restore_blocks(in_blocks(logits, 0, [6, 7]), source, oblique)[0], expected)
-    assert torch.equal(restore_slabs(in_slabs(logits, 0, [6, 7]), source, oblique)[0], expected)
+    assert torch.equal(restore_blocks(in_slabs(logits, 0, [6, 7]), source, oblique)[0], expected)
