@@ -96,6 +96,13 @@ class Geometry:
         corners = np.vstack([corners, np.ones((1, 8))])
         return bool(np.abs((self.affine - other.affine) @ corners)[:3].max() <= tolerance_mm)
 
+    def planes(self, axis: int, first: int, count: int) -> "Geometry":
+        """The grid of so many planes across one axis, from the plane ``first`` on."""
+        shape = [count if one == axis else size for one, size in enumerate(self.shape)]
+        affine = np.array(self.affine)
+        affine[:3, 3] += first * affine[:3, axis]
+        return Geometry((shape[0], shape[1], shape[2]), affine)
+
     def describe(self) -> str:
         """One line for a person: shape, spacing, orientation and origin."""
         shape = "×".join(str(size) for size in self.shape)

@@ -5,7 +5,8 @@ from medseg.inference.memory import keep_freed_memory
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.on_scan import restore_blocks
 from medseg.inference.passes import ManyPasses, ProbabilitySink
-from medseg.inference.predict import predict_logits, preprocess
+from medseg.inference.predict import predict_logits
+from medseg.inference.preprocessing import preprocess
 from medseg.inference.restore import RestoreLabelsd, restore_labels, restore_regions, scan_geometry
 from medseg.inference.runtime import (
     RUNTIMES,

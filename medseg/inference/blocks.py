@@ -166,26 +166,28 @@ class _Windows:
         blend = self._blend({axis: PLANES_AT_ONCE})
         for start, following in self._steps(axis):
             reach = [following if one == axis else size for one, size in enumerate(self._sizes)]
-            for corners in self._batches(axis, start):
+            for corners in self._batches(axis, [start]):
                 self._add(blend, corners)
             for tile in blend.finished(before=reach):
                 yield self._inside(blend, tile)  # no name holds the planes while the next ones are computed
 
     def slabs(self, axis: int, across: int) -> Iterator[Slab]:
         """Whole slabs across an axis, each in blocks across another."""
-        deepest = max(following - start for start, following in self._steps(axis))
+        steps = self._joined_steps(axis)
+        deepest = max(following - starts[0] for starts, following in steps)
         width = max(PLANES_AT_ONCE * self._sizes[across] // deepest, 1)  # as many voxels as whole planes would have
         blend = self._blend({axis: deepest, across: width})
         inner = self._inner[axis]
-        for start, following in self._steps(axis):
-            n_planes = min(following, inner.stop) - max(start, inner.start)
-            parts = self._strips(blend, (axis, start, following), across)
+        for starts, following in steps:
+            n_planes = min(following, inner.stop) - max(starts[0], inner.start)
+            parts = self._strips(blend, self._batches(axis, starts, across=across), (axis, following), across)
             yield Slab(n_planes, Blocks(across, map(_checked, parts)))
 
-    def _strips(self, blend: Blend, step: tuple[int, int, int], across: int) -> Iterator[torch.Tensor]:
-        """What the windows of one step along an axis finish, in blocks across another."""
-        axis, start, following = step
-        batches = self._batches(axis, start, across=across)
+    def _strips(
+        self, blend: Blend, batches: Sequence[Sequence[Corner]], finished_to: tuple[int, int], across: int
+    ) -> Iterator[torch.Tensor]:
+        """What these windows finish, up to a plane of one axis, in blocks across another."""
+        axis, following = finished_to
         ends = [*(corners[0][across] for corners in batches[1:]), self._sizes[across]]
         for corners, end in zip(batches, ends, strict=True):
             self._add(blend, corners)
@@ -209,9 +211,20 @@ class _Windows:
         """Where windows begin along an axis, each with where the next ones do."""
         return pairwise([*self._starts[axis], self._sizes[axis]])
 
-    def _batches(self, axis: int, start: int, *, across: int | None = None) -> list[list[Corner]]:
-        """Where the windows lie that begin at ``start`` along an axis, in the order of another."""
-        corners = list(product(*((start,) if one == axis else places for one, places in enumerate(self._starts))))
+    def _joined_steps(self, axis: int) -> list[tuple[list[int], int]]:
+        """The same, but the last windows together with those before where they were moved back onto most of them.
+
+        One after the other, nearly all that both cover would wait across the whole of the volume.
+        """
+        steps = [([start], following) for start, following in self._steps(axis)]
+        starts = self._starts[axis]
+        if len(starts) > 2 and 2 * (starts[-1] - starts[-2]) < starts[1] - starts[0]:
+            steps[-2:] = [(starts[-2:], self._sizes[axis])]
+        return steps
+
+    def _batches(self, axis: int, starts: Sequence[int], *, across: int | None = None) -> list[list[Corner]]:
+        """Where the windows lie that begin at ``starts`` along an axis, in the order of another."""
+        corners = list(product(*(starts if one == axis else places for one, places in enumerate(self._starts))))
         if across is not None:
             corners.sort(key=lambda corner: corner[across])
         size = self._batch_size

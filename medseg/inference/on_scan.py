@@ -97,8 +97,8 @@ def _of_slabs(
         begin, count = arrivals.span(ready) if len(ready) else (first, 0)
         parts = join.parts(slab.blocks.parts, (begin - first, count), keep=arrivals.advance(), timed=timed)
         if count:
-            there = _shifted(target, along, int(ready.min()), len(ready))
-            among = Blocks(slab.blocks.axis, parts), _shifted(source, slabs.axis, begin, count)
+            there = target.planes(along, int(ready.min()), len(ready))
+            among = Blocks(slab.blocks.axis, parts), source.planes(slabs.axis, begin, count)
             yield along, int(ready.min()), restore_blocks(*among, there, threshold=threshold, timed=timed)
         else:
             deque(parts, maxlen=0)  # no plane of the scan lies here: the windows go on all the same
@@ -185,8 +185,8 @@ def _planes_on_scan(
                     along,
                     int(wanted.min()),
                     held.narrow(blocks.axis + 1, begin - first, count),  # no name: it would keep the block alive
-                    _shifted(source, blocks.axis, begin, count),
-                    _shifted(target, along, int(wanted.min()), len(wanted)),
+                    source.planes(blocks.axis, begin, count),
+                    target.planes(along, int(wanted.min()), len(wanted)),
                     is_seen=len(inside) > 0,
                 )
         drop = arrivals.advance()
@@ -250,12 +250,3 @@ def _restored(values: torch.Tensor, source: Geometry, target: Geometry, *, thres
     if threshold is None:
         return labels_on(values, source, target)[None]
     return regions_on(values, source, target, threshold=threshold)
-
-
-def _shifted(grid: Geometry, axis: int, first: int, count: int) -> Geometry:
-    """The planes from ``first`` on of one axis of a grid."""
-    shape = [*grid.shape]
-    shape[axis] = count
-    affine = np.array(grid.affine)
-    affine[:3, 3] += first * affine[:3, axis]
-    return Geometry((shape[0], shape[1], shape[2]), affine)

@@ -25,7 +25,8 @@ from medseg.inference.counting import windows_of
 from medseg.inference.ladder import Rung, is_out_of_memory, too_little_memory
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.on_scan import logits_on_scan
-from medseg.inference.predict import predict_logits, preprocess
+from medseg.inference.predict import predict_logits
+from medseg.inference.preprocessing import preprocess
 from medseg.inference.segmenter import Segmenter, Stages, WindowCount, timed_parts
 from medseg.inference.three_planes import ThreePlaneInferer
 from medseg.segmentation import Segmentation, Uncertainty

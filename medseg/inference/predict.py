@@ -1,39 +1,13 @@
-"""One image on its way to logits: preprocessing, then windows through the network, blended."""
+"""A preprocessed image on its way to logits: windows through the network, blended."""
 
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
-from monai.transforms import Compose, LoadImage, LoadImaged
 from torch import nn
 
-from medseg.errors import ImageError, RunError
+from medseg.errors import RunError
 
-__all__ = ["predict_logits", "preprocess"]
-
-READERS = (LoadImage, LoadImaged)
-"""A bundle names a reader so that MONAI can run it alone; here the scan has been read already."""
-
-
-def preprocess(image: MetaTensor, preprocessing: Compose) -> MetaTensor:
-    """An image (C, I, J, K) as read, on the network's grid: through a bundle's transforms, less its reader.
-
-    Raises:
-        ImageError: the bundle's cropping leaves nothing of it.
-    """
-    steps = [step for step in preprocessing.transforms if not isinstance(step, READERS)]
-    if not steps:
-        return image
-    data = {"image": image.clone()}  # MONAI 1.6.1: NormalizeIntensity(nonzero=True) writes into what it is given
-    for step in steps:
-        data = step(data)
-    prepared: MetaTensor = data["image"]
-    if not prepared.numel():
-        raise ImageError(
-            "the model's cropping leaves nothing of the scan: no voxel has an intensity that it takes for the patient. "
-            "Check the intensities (a CT must be in Hounsfield units), and that the scan is one the model is for."
-        )
-    # What was cropped is a view, which would keep the whole scan in memory while it is segmented.
-    return prepared.clone() if prepared.untyped_storage().nbytes() > prepared.nbytes else prepared
+__all__ = ["predict_logits"]
 
 
 @torch.inference_mode()

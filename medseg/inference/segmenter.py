@@ -23,7 +23,8 @@ from medseg.inference.constant import ConstantWindowsOnce
 from medseg.inference.counting import watched_windows, windows_of
 from medseg.inference.ladder import Rung, is_out_of_memory, rungs, too_little_memory, within
 from medseg.inference.on_scan import restore_blocks
-from medseg.inference.predict import predict_logits, preprocess
+from medseg.inference.predict import predict_logits
+from medseg.inference.preprocessing import preprocess
 from medseg.inference.restore import RestoreLabelsd, restore_labels, restore_regions
 from medseg.inference.runtime import WindowRuntime
 from medseg.labels import LabelTable

@@ -9,6 +9,7 @@ from torch import nn
 
 from medseg.errors import RunError
 from medseg.inference import SliceBySliceInferer
+from medseg.inference.blend import Blend
 from medseg.inference.blocks import NotBlockwiseError, logits_in_blocks, logits_in_slabs
 
 
@@ -25,12 +26,17 @@ def volume_of(sizes: tuple[int, ...], *, seed: int = 0) -> torch.Tensor:
     return torch.rand(2, *sizes, generator=torch.Generator().manual_seed(seed))
 
 
+ANY_WINDOWS = {
+    "sizes": st.tuples(*[st.integers(1, 23)] * 3),
+    "rois": st.tuples(*[st.integers(2, 9)] * 3),
+    "overlap": st.sampled_from([0.0, 0.25, 0.5, 0.6, 0.75, (0.5, 0.0, 0.25)]),
+    "batch": st.integers(1, 5),
+}
+
+
 @settings(max_examples=60, deadline=None)
 @given(
-    sizes=st.tuples(*[st.integers(1, 23)] * 3),
-    rois=st.tuples(*[st.integers(2, 9)] * 3),
-    overlap=st.sampled_from([0.0, 0.25, 0.5, 0.6, 0.75, (0.5, 0.0, 0.25)]),
-    batch=st.integers(1, 5),
+    **ANY_WINDOWS,
     mode=st.sampled_from(["gaussian", "constant"]),
     padding=st.sampled_from([("constant", -3.0), ("constant", 0.0), ("replicate", 0.0)]),
 )
@@ -47,12 +53,7 @@ def test_the_blocks_together_are_what_monai_gives(sizes, rois, overlap, batch, m
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    sizes=st.tuples(*[st.integers(1, 23)] * 3),
-    rois=st.tuples(*[st.integers(2, 9)] * 3),
-    overlap=st.sampled_from([0.0, 0.25, 0.5, 0.6, 0.75, (0.5, 0.0, 0.25)]),
-    batch=st.integers(1, 5),
-)
+@given(**ANY_WINDOWS)
 def test_the_slabs_together_are_what_monai_gives(sizes, rois, overlap, batch):
     inferer = SlidingWindowInferer(
         roi_size=rois, sw_batch_size=batch, overlap=overlap, mode="gaussian", padding_mode="constant", cval=-3.0
@@ -83,6 +84,27 @@ def test_what_one_row_of_windows_finishes_of_a_slab_leaves_before_the_next_row()
             row = len(rows) - 9 * number  # nine windows of 8 with a step of 4 lie along 40 voxels
             assert reached <= 4 * row or row == 9
         assert reached == 40
+
+
+def test_windows_moved_back_at_the_border_make_hardly_more_wait_than_those_that_fit(monkeypatch):
+    held = []
+    add = Blend.add
+
+    def counted(self, logits, corner):
+        add(self, logits, corner)
+        held.append(sum(sums.numel() for sums in self._sums.values()))
+
+    monkeypatch.setattr(Blend, "add", counted)
+    most = {}
+    for length in (
+        38,
+        39,
+    ):  # windows of 8 with a step of 6: the last one fits, or begins one plane after the one before
+        held.clear()
+        slabs = logits_in_slabs(volume_of((length, 20, 20)), Uneven(), SlidingWindowInferer((8, 8, 8), overlap=0.25))
+        assert sum(slab.n_planes for slab in slabs.slabs if list(slab.blocks.parts)) == length
+        most[length] = max(held)
+    assert most[39] < 1.2 * most[38]
 
 
 def test_no_more_planes_are_held_than_a_window_is_deep():
