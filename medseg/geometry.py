@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from medseg.errors import GeometryError, ImageError
 
-__all__ = ["Geometry", "Interpolation", "geometry_of", "plane_positions", "resample_onto", "resample_volume"]
+__all__ = [
+    "Geometry",
+    "Interpolation",
+    "geometry_of",
+    "no_overlap",
+    "plane_positions",
+    "resample_onto",
+    "resample_volume",
+]
 
 SNAP_VOXELS = 1e-3
 """Coordinates this close to a voxel centre are that centre: float32 affines of one grid differ by as much."""
@@ -231,7 +239,7 @@ def _sample_parallel(
         positions = _positions(index_map, axis, along, target.shape[along])
         within = (positions >= -EDGE_VOXELS) & (positions <= size - 1 + EDGE_VOXELS)
         if not within.any():
-            raise _no_overlap()
+            raise no_overlap()
         inside.append(torch.from_numpy(within).to(volume.device))
         volume = _take_along(volume, axis, np.clip(positions, 0, size - 1), interpolation)
     order = [axes.index(along) for along in range(3)]
@@ -302,7 +310,7 @@ def _sample_oblique(
         values = _nearest_at(volume, points) if interpolation is Interpolation.NEAREST else _linear_at(volume, points)
         result[start:stop] = torch.where(within, values, torch.full_like(values, outside))
     if not found:
-        raise _no_overlap()
+        raise no_overlap()
     return result
 
 
@@ -330,7 +338,8 @@ def _linear_at(volume: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     return torch.lerp(near, far, wi)
 
 
-def _no_overlap() -> GeometryError:
+def no_overlap() -> GeometryError:
+    """What is raised where two grids lie in different places."""
     return GeometryError(
         "the two grids do not overlap in millimetres: the images show different places, or a header is wrong. "
         "Give images of the same examination."

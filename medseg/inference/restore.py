@@ -16,7 +16,8 @@ from monai.transforms import MapTransform
 from monai.utils import ensure_tuple_rep
 
 from medseg.errors import ImageError
-from medseg.geometry import Geometry, Interpolation, geometry_of, resample_volume
+from medseg.geometry import Geometry, geometry_of
+from medseg.inference.scan_parts import ScanPart, parts_of
 
 __all__ = ["RestoreLabelsd", "labels_on", "regions_on", "restore_labels", "restore_regions", "scan_geometry"]
 
@@ -40,17 +41,29 @@ def labels_on(values: torch.Tensor, source: Geometry, target: Geometry) -> torch
     """The same of logits (L, I, J, K) that lie on ``source``."""
     if values.shape[0] > 256:
         raise ImageError(f"{values.shape[0]} classes found: a uint8 label map holds 256 at most.")
-    values = values.float()
     labels = torch.zeros(target.shape, dtype=torch.uint8, device=values.device)
-    best = resample_volume(values[0], source, target, interpolation=Interpolation.LINEAR, outside=0.0)
-    for index in range(1, values.shape[0]):
-        score = resample_volume(
-            values[index], source, target, interpolation=Interpolation.LINEAR, outside=OUTSIDE_LOGIT
-        )
-        better = score > best
-        labels[better] = index
-        best = torch.where(better, score, best)
+    for part in parts_of(target, seen_on=source):
+        _choose(part.seen(values).float(), part, labels[part.place])
     return labels
+
+
+def _choose(values: torch.Tensor, part: ScanPart, labels: torch.Tensor) -> None:
+    """Write the most likely label of each voxel of a part into ``labels``, which are 0 so far.
+
+    A label can win only where it is above the background at one of the voxels around, so that most labels need a look
+    at a small box only, and most parts of a scan none.
+    """
+    boxes = [part.box_around(channel > values[0]) for channel in values[1:]]
+    best: torch.Tensor | None = None
+    for index, box in enumerate(boxes, 1):
+        if box is None:
+            continue
+        if best is None:
+            best = part.sampled(values[0], outside=0.0)
+        score = part.sampled(values[index], box=box, outside=OUTSIDE_LOGIT)
+        won = (score > best[box]).view(torch.uint8)
+        torch.maximum(labels[box], won * index, out=labels[box])  # later labels are greater; ten times a masked fill
+        torch.maximum(best[box], score, out=best[box])
 
 
 def restore_regions(logits: MetaTensor, target: Geometry, *, threshold: float) -> torch.Tensor:
@@ -65,12 +78,14 @@ def restore_regions(logits: MetaTensor, target: Geometry, *, threshold: float) -
 
 def regions_on(values: torch.Tensor, source: Geometry, target: Geometry, *, threshold: float) -> torch.Tensor:
     """The same of logits (L, I, J, K) that lie on ``source``."""
-    values = values.float()
     regions = torch.zeros((values.shape[0], *target.shape), device=values.device)
     border = math.log(threshold / (1 - threshold))
-    for region, score in zip(regions, values, strict=True):
-        found = resample_volume(score, source, target, interpolation=Interpolation.LINEAR, outside=OUTSIDE_LOGIT)
-        region.copy_(found > border)
+    for part in parts_of(target, seen_on=source):
+        for region, score in zip(regions, part.seen(values).float(), strict=True):
+            box = part.box_around(score > border)
+            if box is not None:
+                found = part.sampled(score, box=box, outside=OUTSIDE_LOGIT)
+                region[part.place][box].copy_(found > border)
     return regions
 
 
