@@ -69,6 +69,12 @@ PLAIN: Final = (
 )
 """Syntax that is harmless by itself; names, attributes, calls and what binds names are looked at one by one."""
 
+LARGEST_POWER: Final = 16
+MOST_POWERS: Final = 3
+"""Powers and shifts of whole numbers grow without a bound, in one step that not even Ctrl-C ends: ``9**9**9``."""
+
+GROWING: Final = (ast.Pow, ast.LShift)
+
 COMPREHENSIONS: Final = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
 
 STAND_IN: Final = "_ref_"
@@ -127,7 +133,20 @@ def forbidden_part(expression: str) -> str | None:
     hidden = bound & (MODULES | CALLS)
     if hidden:  # a variable called torch would make torch.device mean something else
         return sorted(hidden)[0]
-    return _first_forbidden(tree, frozenset({STAND_IN}))
+    return _endless_power(tree) or _first_forbidden(tree, frozenset({STAND_IN}))
+
+
+def _endless_power(tree: ast.AST) -> str | None:
+    """The first power or shift that is not by a small number, or one of too many on top of each other."""
+    powers = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp) and isinstance(node.op, GROWING)]
+    for count, node in enumerate(powers, 1):
+        try:
+            by = ast.literal_eval(node.right)
+        except ValueError:
+            return ast.unparse(node)
+        if count > MOST_POWERS or not isinstance(by, int | float) or abs(by) > LARGEST_POWER:
+            return ast.unparse(node)
+    return None
 
 
 def _first_forbidden(node: ast.AST, known: frozenset[str]) -> str | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from rich.table import Table
+from rich.table import Column, Table
 
 from medseg.bundle import Bundle, Extras, Forecast, Runner, forecast, together, with_maps
 from medseg.cli.console import messages, print_json, progress_bars
@@ -47,10 +47,10 @@ def show_plan(
     if options.json:
         print_json([plan.as_json() for plan in plans])
         return tuple(failures)
-    headings = ("case", "network's grid", "windows", "by", "time", "memory", "GPU memory", "disk")
-    table = Table(*headings)
-    for plan in plans:
-        table.add_row(plan.case_id, *_cells(plan))
+    rows = [_cells(plan, is_gpu=any(one.gpu_mb for one in plans)) for plan in plans]
+    table = Table(*(Column(heading, overflow="fold") for heading in (rows[0] if rows else ())))
+    for cells in rows:
+        table.add_row(*cells.values())
     messages.print(table)
     known = [plan.seconds for plan in plans if plan.seconds is not None]
     messages.print(
@@ -64,16 +64,18 @@ def _n_passes(runners: Sequence[Runner]) -> int:
     return sum(inferer.n_passes if isinstance(inferer, MirrorInferer) else 1 for inferer in inferers)
 
 
-def _cells(plan: Forecast) -> list[str]:
-    return [
-        "×".join(map(str, plan.network_grid)),
-        "–" if plan.n_windows is None else str(plan.n_windows),
-        plan.runtime,
-        "–" if plan.seconds is None else _duration(plan.seconds),
-        f"{plan.ram_mb / 1000:.1f} GB",
-        f"{plan.gpu_mb / 1000:.1f} GB" if plan.gpu_mb else "–",
-        f"{plan.disk_mb:.0f} MB",
-    ]
+def _cells(plan: Forecast, *, is_gpu: bool) -> dict[str, str]:
+    """What a case will take, by heading; a GPU has a column where there is one."""
+    return {
+        "case": plan.case_id,
+        "network's grid": "×".join(map(str, plan.network_grid)),
+        "windows": "–" if plan.n_windows is None else str(plan.n_windows),
+        "by": plan.runtime,
+        "time": "–" if plan.seconds is None else _duration(plan.seconds),
+        "memory": f"{plan.ram_mb / 1000:.1f} GB",
+        **({"GPU memory": f"{plan.gpu_mb / 1000:.1f} GB" if plan.gpu_mb else "–"} if is_gpu else {}),
+        "disk": f"{plan.disk_mb:.0f} MB",
+    }
 
 
 def _duration(seconds: float) -> str:

@@ -22,6 +22,7 @@ from medseg.bundle.expressions import forbidden_import, forbidden_part, is_impor
         "lambda x, *rest, scale=@scale: [x * scale for x in rest]",
         "@##roi_size#0 + @training::steps",
         "{name: index for index, name in enumerate(@names)}",
+        "10**-3 * @steps ** 0.5",
     ],
 )
 def test_what_only_computes_is_allowed(expression):
@@ -49,6 +50,10 @@ def test_what_only_computes_is_allowed(expression):
         ("torch", "torch"),
         ("1; 2", "1; 2"),
         ("_ref_.to('cpu')", "_ref_.to('cpu')"),
+        ("9**9**9", "9 ** 9 ** 9"),
+        ("1 << 10000000000", "1 << 10000000000"),
+        ("2 ** @steps", "2 ** _ref_"),
+        ("[@scale << 16 << 16 << 16 << 16]", "_ref_ << 16"),
     ],
 )
 def test_what_could_do_more_is_named(expression, named):
