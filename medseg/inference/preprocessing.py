@@ -5,7 +5,8 @@ eight times the memory of its input. Where a transform gives the same values pla
 at a time, so that a long scan takes little more than itself and its result.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from copy import deepcopy
 from math import prod
 from typing import Any
 
@@ -56,11 +57,13 @@ def preprocess(image: MetaTensor, preprocessing: Compose) -> MetaTensor:
     steps = [step for step in preprocessing.transforms if not isinstance(step, READERS)]
     if not steps:
         return image
-    prepared = _placed(image.as_tensor(), geometry_of(image), meta=image.meta)
+    data: dict[Hashable, Any] = {"image": _placed(image.as_tensor(), geometry_of(image), meta=deepcopy(image.meta))}
     for step in steps:
-        if type(step) not in KEEPING and _share_memory(prepared, image):
-            prepared = prepared.clone()
-        prepared = _through(step, prepared, may_replace=not _share_memory(prepared, image))
+        if type(step) not in KEEPING and _share_memory(data["image"], image):
+            data["image"] = data["image"].clone()
+        is_ours = not any(_share_memory(kept, data["image"]) for kept in (image, *_others(data)))
+        data = _through(step, data, may_replace=is_ours)
+    prepared: MetaTensor = data["image"]
     if not prepared.numel():
         raise ImageError(
             "the model's cropping leaves nothing of the scan: no voxel has an intensity that it takes for the patient. "
@@ -70,16 +73,16 @@ def preprocess(image: MetaTensor, preprocessing: Compose) -> MetaTensor:
     return prepared.clone() if prepared.untyped_storage().nbytes() > prepared.nbytes else prepared
 
 
-def _through(step: Any, image: MetaTensor, *, may_replace: bool) -> MetaTensor:
+def _through(step: Any, data: dict[Hashable, Any], *, may_replace: bool) -> dict[Hashable, Any]:
     """One transform of a dictionary; ``may_replace`` says that nobody else needs the image's memory."""
+    image = data["image"]
     if image.ndim == 4 and isinstance(step, MapTransform) and tuple(step.keys) == ("image",):
         if type(step) in VOXELWISE and image[0].numel() > PART_VOXELS:
-            return _voxelwise(step, image, may_replace=may_replace)
-        if type(step) is Spacingd:
-            respaced = _respaced(step, image)
-            if respaced is not None:
-                return respaced
-    return step({"image": image})["image"]
+            return {**data, "image": _voxelwise(step, image, may_replace=may_replace)}
+        if type(step) is Spacingd and (respaced := _respaced(step, image)) is not None:
+            return {**data, "image": respaced}
+    found: dict[Hashable, Any] = step(data)
+    return found
 
 
 def _voxelwise(step: MapTransform, image: MetaTensor, *, may_replace: bool) -> MetaTensor:
@@ -106,7 +109,7 @@ def _respaced(step: Spacingd, image: MetaTensor) -> MetaTensor | None:
     i, j, k = (int(size) for size in planned.peek_pending_shape())
     source, target = geometry_of(image), Geometry((i, j, k), planned.peek_pending_affine().numpy())
     places = plane_positions(source, target, axis=0)
-    if places is None or max(prod(source.shape), prod(target.shape)) <= PART_VOXELS:
+    if places is None or target.matches(source) or max(prod(source.shape), prod(target.shape)) <= PART_VOXELS:
         return None
     result = image.as_tensor().new_empty((image.shape[0], *target.shape), dtype=torch.float32)  # as MONAI gives it
     for first, count in _parts(target.shape):
@@ -140,6 +143,10 @@ def _parts(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
 def _placed(values: torch.Tensor, geometry: Geometry, *, meta: Mapping[str, Any] | None = None) -> MetaTensor:
     told = {key: value for key, value in (meta or {}).items() if key != "affine"}
     return MetaTensor(values, affine=torch.from_numpy(geometry.affine.copy()), meta=told)
+
+
+def _others(data: Mapping[Hashable, Any]) -> list[torch.Tensor]:
+    return [value for key, value in data.items() if key != "image" and isinstance(value, torch.Tensor)]
 
 
 def _share_memory(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -6,6 +6,8 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import (
     Compose,
+    ConcatItemsd,
+    CopyItemsd,
     CropForegroundd,
     EnsureTyped,
     LoadImaged,
@@ -153,6 +155,18 @@ def test_monai_is_given_no_more_than_a_few_planes_of_a_long_scan(monkeypatch):
     assert len(given) - len(resampled) <= 1
     assert len(resampled) > 5
     assert max(one.shape[1] for one in resampled) < 30
+
+
+@pytest.mark.usefixtures("parts")
+def test_what_a_transform_keeps_beside_the_image_is_there_for_those_that_follow():
+    image = scan_of((1, 41, 33, 27), DIRECTIONS["upright"])
+    steps = [
+        CopyItemsd("image", names="raw"),
+        ScaleIntensityRanged("image", **CT),
+        ConcatItemsd(["image", "raw"], name="image"),
+    ]
+    for road in (Compose(steps), Compose([Orientationd("image", "LPS", labels=None), *steps])):
+        assert torch.equal(preprocess(image, road).as_tensor(), whole(image, road).as_tensor())
 
 
 @pytest.mark.usefixtures("parts")
