@@ -106,7 +106,9 @@ def _respaced(step: Spacingd, image: MetaTensor) -> MetaTensor | None:
     i, j, k = (int(size) for size in planned.peek_pending_shape())
     source, target = geometry_of(image), Geometry((i, j, k), planned.peek_pending_affine().numpy())
     places = plane_positions(source, target, axis=0)
-    if places is None or max(prod(source.shape), prod(target.shape)) <= PART_VOXELS:
+    if places is None or places[0] != 0:  # a diagonal affine may ask for the axes in another order
+        return None
+    if max(prod(source.shape), prod(target.shape)) <= PART_VOXELS:
         return None
     result = image.as_tensor().new_empty((image.shape[0], *target.shape), dtype=torch.float32)  # as MONAI gives it
     for first, count in _parts(target.shape):
