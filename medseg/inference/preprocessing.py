@@ -16,6 +16,7 @@ from monai.transforms import (
     Compose,
     CropForegroundd,
     EnsureTyped,
+    LazyTrait,
     LoadImage,
     LoadImaged,
     MapTransform,
@@ -79,7 +80,9 @@ def _through(step: Any, image: MetaTensor, *, may_replace: bool) -> MetaTensor:
             respaced = _respaced(step, image)
             if respaced is not None:
                 return respaced
-    return step({"image": image})["image"]
+    # Lazily it would only be noted down: what follows here, and the network, needs the values.
+    done = step({"image": image}, lazy=False) if isinstance(step, LazyTrait) else step({"image": image})
+    return done["image"]
 
 
 def _voxelwise(step: MapTransform, image: MetaTensor, *, may_replace: bool) -> MetaTensor:
@@ -120,6 +123,7 @@ def _respaced(step: Spacingd, image: MetaTensor) -> MetaTensor | None:
                 dst_affine=torch.from_numpy(there.affine.copy()),
                 spatial_size=there.shape,
                 dtype=step.dtype[0],
+                lazy=False,
                 **settings,
             )
         )

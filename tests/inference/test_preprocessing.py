@@ -171,3 +171,18 @@ def test_a_transform_of_several_images_is_left_to_monai():
     image = scan_of((1, 41, 33, 27), DIRECTIONS["upright"])
     road = Compose([ScaleIntensityRanged(["image", "label"], **CT, allow_missing_keys=True)])
     assert torch.equal(preprocess(image, road).as_tensor(), whole(image, road).as_tensor())
+
+
+@pytest.mark.parametrize("part_voxels", [3000, preprocessing.PART_VOXELS], ids=["in parts", "at once"])
+def test_a_transform_that_would_only_note_itself_down_is_carried_out(monkeypatch, part_voxels):
+    monkeypatch.setattr(preprocessing, "PART_VOXELS", part_voxels)
+    image = scan_of((1, 41, 33, 27), DIRECTIONS["flipped"])
+    steps = [
+        Orientationd("image", "RAS", labels=None, lazy=True),
+        Spacingd("image", pixdim=[1.5, 1.5, 2.0], mode="bilinear", lazy=True),
+    ]
+    found, expected = preprocess(image, Compose(steps)), Compose(steps)({"image": image.clone()})["image"]
+    assert found.shape == expected.shape
+    assert not found.pending_operations
+    assert torch.allclose(found.affine, expected.affine, rtol=0, atol=1e-9)
+    assert torch.allclose(found.as_tensor(), expected.as_tensor(), rtol=0, atol=1e-3)  # of values around 300
