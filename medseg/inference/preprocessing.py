@@ -52,7 +52,7 @@ def preprocess(image: MetaTensor, preprocessing: Compose) -> MetaTensor:
     """An image (C, I, J, K) as read, on the network's grid: through a bundle's transforms, less its reader.
 
     Raises:
-        ImageError: the bundle's cropping leaves nothing of it.
+        ImageError: the bundle's cropping leaves nothing of it, or a step loses its place in space.
     """
     steps = [step for step in preprocessing.transforms if not isinstance(step, READERS)]
     if not steps:
@@ -62,6 +62,12 @@ def preprocess(image: MetaTensor, preprocessing: Compose) -> MetaTensor:
         if type(step) not in KEEPING and _share_memory(prepared, image):
             prepared = prepared.clone()
         prepared = _through(step, prepared, may_replace=not _share_memory(prepared, image))
+        if not isinstance(prepared, MetaTensor):
+            raise ImageError(
+                f"the model's preprocessing gives a {type(prepared).__name__} after {type(step).__name__}: "
+                "a MetaTensor was expected, which knows its place in space. "
+                "Let that step keep it (track_meta: true, data_type: tensor)."
+            )
     if not prepared.numel():
         raise ImageError(
             "the model's cropping leaves nothing of the scan: no voxel has an intensity that it takes for the patient. "

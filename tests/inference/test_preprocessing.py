@@ -186,3 +186,10 @@ def test_a_transform_that_would_only_note_itself_down_is_carried_out(monkeypatch
     assert not found.pending_operations
     assert torch.allclose(found.affine, expected.affine, rtol=0, atol=1e-9)
     assert torch.allclose(found.as_tensor(), expected.as_tensor(), rtol=0, atol=1e-3)  # of values around 300
+
+
+@pytest.mark.parametrize("settings", [{"track_meta": False}, {"data_type": "numpy"}], ids=str)
+def test_a_step_that_loses_the_scans_place_in_space_is_named(settings):
+    road = Compose([EnsureTyped("image", **settings), ScaleIntensityRanged("image", **CT)])
+    with pytest.raises(ImageError, match="after EnsureTyped"):
+        preprocess(image_of(), road)
