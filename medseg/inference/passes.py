@@ -27,6 +27,7 @@ from medseg.inference.mirror import MirrorInferer
 from medseg.inference.on_scan import logits_on_scan
 from medseg.inference.predict import predict_logits
 from medseg.inference.preprocessing import preprocess
+from medseg.inference.restore import check_classes
 from medseg.inference.segmenter import Segmenter, Stages, WindowCount, timed_parts
 from medseg.inference.three_planes import ThreePlaneInferer
 from medseg.segmentation import Segmentation, Uncertainty
@@ -284,6 +285,7 @@ class _Average:
         alone = of_models[0] if len(of_models) == 1 else None
         threshold = self.segmenter.region_threshold
         if threshold is None:
+            check_classes(len(mean))
             return (mean if alone is None else alone).argmax(0, keepdim=True).to(torch.uint8)
         is_in = mean > threshold if alone is None else alone > math.log(threshold / (1 - threshold))
         return is_in.float()

@@ -17,6 +17,7 @@ from monai.transforms import (
     Compose,
     CropForegroundd,
     EnsureTyped,
+    LazyTrait,
     LoadImage,
     LoadImaged,
     MapTransform,
@@ -52,7 +53,7 @@ def preprocess(image: MetaTensor, preprocessing: Compose) -> MetaTensor:
     """An image (C, I, J, K) as read, on the network's grid: through a bundle's transforms, less its reader.
 
     Raises:
-        ImageError: the bundle's cropping leaves nothing of it.
+        ImageError: the bundle's cropping leaves nothing of it, or a step loses its place in space.
     """
     steps = [step for step in preprocessing.transforms if not isinstance(step, READERS)]
     if not steps:
@@ -63,6 +64,12 @@ def preprocess(image: MetaTensor, preprocessing: Compose) -> MetaTensor:
             data["image"] = data["image"].clone()
         is_ours = not any(_share_memory(kept, data["image"]) for kept in (image, *_others(data)))
         data = _through(step, data, may_replace=is_ours)
+        if not isinstance(data["image"], MetaTensor):
+            raise ImageError(
+                f"the model's preprocessing gives a {type(data['image']).__name__} after {type(step).__name__}: "
+                "a MetaTensor was expected, which knows its place in space. "
+                "Let that step keep it (track_meta: true, data_type: tensor)."
+            )
     prepared: MetaTensor = data["image"]
     if not prepared.numel():
         raise ImageError(
@@ -81,8 +88,9 @@ def _through(step: Any, data: dict[Hashable, Any], *, may_replace: bool) -> dict
             return {**data, "image": _voxelwise(step, image, may_replace=may_replace)}
         if type(step) is Spacingd and (respaced := _respaced(step, image)) is not None:
             return {**data, "image": respaced}
-    found: dict[Hashable, Any] = step(data)
-    return found
+    # Lazily it would only be noted down: what follows here, and the network, needs the values.
+    done: dict[Hashable, Any] = step(data, lazy=False) if isinstance(step, LazyTrait) else step(data)
+    return done
 
 
 def _voxelwise(step: MapTransform, image: MetaTensor, *, may_replace: bool) -> MetaTensor:
@@ -109,7 +117,9 @@ def _respaced(step: Spacingd, image: MetaTensor) -> MetaTensor | None:
     i, j, k = (int(size) for size in planned.peek_pending_shape())
     source, target = geometry_of(image), Geometry((i, j, k), planned.peek_pending_affine().numpy())
     places = plane_positions(source, target, axis=0)
-    if places is None or target.matches(source) or max(prod(source.shape), prod(target.shape)) <= PART_VOXELS:
+    if places is None or places[0] != 0:  # a diagonal affine may ask for the axes in another order
+        return None
+    if target.matches(source) or max(prod(source.shape), prod(target.shape)) <= PART_VOXELS:
         return None
     result = image.as_tensor().new_empty((image.shape[0], *target.shape), dtype=torch.float32)  # as MONAI gives it
     for first, count in _parts(target.shape):
@@ -121,6 +131,7 @@ def _respaced(step: Spacingd, image: MetaTensor) -> MetaTensor | None:
                 dst_affine=torch.from_numpy(there.affine.copy()),
                 spatial_size=there.shape,
                 dtype=step.dtype[0],
+                lazy=False,
                 **settings,
             )
         )

@@ -19,7 +19,18 @@ from medseg.errors import ImageError
 from medseg.geometry import Geometry, geometry_of
 from medseg.inference.scan_parts import ScanPart, parts_of
 
-__all__ = ["RestoreLabelsd", "labels_on", "regions_on", "restore_labels", "restore_regions", "scan_geometry"]
+__all__ = [
+    "RestoreLabelsd",
+    "check_classes",
+    "labels_on",
+    "regions_on",
+    "restore_labels",
+    "restore_regions",
+    "scan_geometry",
+]
+
+MOST_CLASSES = 256
+"""What a uint8 label map can name, background among them."""
 
 OUTSIDE_LOGIT = -1e4
 """Beyond what the network saw every label is this unlikely; background is left to win."""
@@ -39,12 +50,21 @@ def restore_labels(logits: MetaTensor, target: Geometry) -> torch.Tensor:
 
 def labels_on(values: torch.Tensor, source: Geometry, target: Geometry) -> torch.Tensor:
     """The same of logits (L, I, J, K) that lie on ``source``."""
-    if values.shape[0] > 256:
-        raise ImageError(f"{values.shape[0]} classes found: a uint8 label map holds 256 at most.")
+    check_classes(len(values))
     labels = torch.zeros(target.shape, dtype=torch.uint8, device=values.device)
     for part in parts_of(target, seen_on=source):
         _choose(part.seen(values).float(), part, labels[part.place])
     return labels
+
+
+def check_classes(count: int) -> None:
+    """Nothing, if a uint8 label map can name so many classes, background among them.
+
+    Raises:
+        ImageError: it cannot.
+    """
+    if count > MOST_CLASSES:
+        raise ImageError(f"{count} classes found: a uint8 label map holds {MOST_CLASSES} at most.")
 
 
 def _choose(values: torch.Tensor, part: ScanPart, labels: torch.Tensor) -> None:

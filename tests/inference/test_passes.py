@@ -20,7 +20,7 @@ from monai.transforms import (
 )
 from torch import nn
 
-from medseg.errors import SettingsError
+from medseg.errors import ImageError, SettingsError
 from medseg.geometry import geometry_of
 from medseg.inference import (
     ManyPasses,
@@ -214,6 +214,12 @@ def test_the_bundles_postprocessing_may_write_into_the_labels(image):
     found = ManyPasses((alone,), measures_uncertainty=True)(image)
     np.testing.assert_array_equal(found.labels, alone(image).labels)
     assert not np.array_equal(found.labels, segmenter()(image).labels)
+
+
+def test_more_classes_than_a_label_map_can_name_are_refused_in_several_passes_too(image):
+    many = replace(segmenter(), network=nn.Conv3d(1, 257, 1).eval())
+    with pytest.raises(ImageError, match="257 classes found"):
+        ManyPasses((many,))(image)
 
 
 def test_models_with_other_labels_or_channels_do_not_go_together():

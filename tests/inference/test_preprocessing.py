@@ -124,6 +124,17 @@ def test_what_cannot_be_resampled_in_parts_is_resampled_at_once(settings):
 
 
 @pytest.mark.usefixtures("parts")
+@pytest.mark.parametrize("directions", DIRECTIONS.values(), ids=DIRECTIONS)
+def test_a_spacing_with_a_diagonal_affine_gives_what_monai_gives_on_scans_stored_in_any_order(directions):
+    image = scan_of((1, 41, 33, 27), directions)
+    road = Compose([Spacingd("image", pixdim=[1.5, 1.5, 2.0], mode="bilinear", diagonal=True)])
+    found, expected = preprocess(image, road), whole(image, road)
+    assert found.shape == expected.shape
+    assert torch.allclose(found.affine, expected.affine, rtol=0, atol=1e-9)
+    assert torch.allclose(found.as_tensor(), expected.as_tensor(), rtol=0, atol=1e-3)  # of values around 300
+
+
+@pytest.mark.usefixtures("parts")
 def test_a_ct_through_all_its_steps_in_parts_is_as_monai_makes_it_and_the_scan_stays_as_it_was():
     image = scan_of((1, 41, 33, 27), DIRECTIONS["flipped"])
     before, affine = image.as_tensor().clone(), image.affine.clone()
@@ -174,3 +185,25 @@ def test_a_transform_of_several_images_is_left_to_monai():
     image = scan_of((1, 41, 33, 27), DIRECTIONS["upright"])
     road = Compose([ScaleIntensityRanged(["image", "label"], **CT, allow_missing_keys=True)])
     assert torch.equal(preprocess(image, road).as_tensor(), whole(image, road).as_tensor())
+
+
+@pytest.mark.parametrize("part_voxels", [3000, preprocessing.PART_VOXELS], ids=["in parts", "at once"])
+def test_a_transform_that_would_only_note_itself_down_is_carried_out(monkeypatch, part_voxels):
+    monkeypatch.setattr(preprocessing, "PART_VOXELS", part_voxels)
+    image = scan_of((1, 41, 33, 27), DIRECTIONS["flipped"])
+    steps = [
+        Orientationd("image", "RAS", labels=None, lazy=True),
+        Spacingd("image", pixdim=[1.5, 1.5, 2.0], mode="bilinear", lazy=True),
+    ]
+    found, expected = preprocess(image, Compose(steps)), Compose(steps)({"image": image.clone()})["image"]
+    assert found.shape == expected.shape
+    assert not found.pending_operations
+    assert torch.allclose(found.affine, expected.affine, rtol=0, atol=1e-9)
+    assert torch.allclose(found.as_tensor(), expected.as_tensor(), rtol=0, atol=1e-3)  # of values around 300
+
+
+@pytest.mark.parametrize("settings", [{"track_meta": False}, {"data_type": "numpy"}], ids=str)
+def test_a_step_that_loses_the_scans_place_in_space_is_named(settings):
+    road = Compose([EnsureTyped("image", **settings), ScaleIntensityRanged("image", **CT)])
+    with pytest.raises(ImageError, match="after EnsureTyped"):
+        preprocess(image_of(), road)
