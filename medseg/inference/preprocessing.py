@@ -63,12 +63,13 @@ def preprocess(image: MetaTensor, preprocessing: Compose) -> MetaTensor:
         if type(step) not in KEEPING and _share_memory(data["image"], image):
             data["image"] = data["image"].clone()
         is_ours = not any(_share_memory(kept, data["image"]) for kept in (image, *_others(data)))
-        data = _through(step, data, may_replace=is_ours)
+        before, data = data["image"], _through(step, data, may_replace=is_ours)
+        if isinstance(step, EnsureTyped):  # with track_meta: false it forgets where the voxels lie, and moves none
+            data["image"] = _placed(torch.as_tensor(data["image"]), geometry_of(before), meta=before.meta)
         if not isinstance(data["image"], MetaTensor):
             raise ImageError(
                 f"the model's preprocessing gives a {type(data['image']).__name__} after {type(step).__name__}: "
-                "a MetaTensor was expected, which knows its place in space. "
-                "Let that step keep it (track_meta: true, data_type: tensor)."
+                "a MetaTensor was expected, which knows its place in space. Take that step out, or let it keep one."
             )
     prepared: MetaTensor = data["image"]
     if not prepared.numel():

@@ -10,6 +10,7 @@ from monai.transforms import (
     CopyItemsd,
     CropForegroundd,
     EnsureTyped,
+    Lambdad,
     LoadImaged,
     NormalizeIntensityd,
     Orientationd,
@@ -203,7 +204,14 @@ def test_a_transform_that_would_only_note_itself_down_is_carried_out(monkeypatch
 
 
 @pytest.mark.parametrize("settings", [{"track_meta": False}, {"data_type": "numpy"}], ids=str)
-def test_a_step_that_loses_the_scans_place_in_space_is_named(settings):
+def test_a_step_that_forgets_where_the_voxels_lie_but_moves_none_does_no_harm(settings):
     road = Compose([EnsureTyped("image", **settings), ScaleIntensityRanged("image", **CT)])
-    with pytest.raises(ImageError, match="after EnsureTyped"):
-        preprocess(image_of(), road)
+    image = image_of()
+    found = preprocess(image, road)
+    assert torch.equal(found.affine, image.affine)
+    assert torch.equal(found.as_tensor(), whole(image, Compose(road.transforms[1:])).as_tensor())
+
+
+def test_a_step_that_loses_the_scans_place_in_space_is_named():
+    with pytest.raises(ImageError, match="after Lambdad"):
+        preprocess(image_of(), Compose([Lambdad("image", lambda image: image.numpy(), track_meta=False)]))
