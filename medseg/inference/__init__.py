@@ -5,6 +5,7 @@ from medseg.inference.memory import keep_freed_memory
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.on_scan import restore_blocks
 from medseg.inference.passes import ManyPasses, ProbabilitySink
+from medseg.inference.postprocessing import label_postprocessing, region_threshold
 from medseg.inference.predict import predict_logits
 from medseg.inference.preprocessing import preprocess
 from medseg.inference.restore import RestoreLabelsd, restore_labels, restore_regions, scan_geometry
@@ -17,7 +18,7 @@ from medseg.inference.runtime import (
     golden_window,
     installed_runtimes,
 )
-from medseg.inference.segmenter import Segmenter, Stages, WindowCount, label_postprocessing, region_threshold
+from medseg.inference.segmenter import Segmenter, Stages, WindowCount
 from medseg.inference.slices import SliceBySliceInferer
 from medseg.inference.three_planes import ThreePlaneInferer
 from medseg.inference.windows import count_windows, window_starts

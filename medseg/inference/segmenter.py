@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
-from monai.transforms import Activationsd, AsDiscreted, Compose, Invertd, SaveImaged, Transform
+from monai.transforms import Compose
 from torch import nn
 
 from medseg.errors import ImageError
@@ -25,7 +25,7 @@ from medseg.inference.ladder import Rung, is_out_of_memory, rungs, too_little_me
 from medseg.inference.on_scan import restore_blocks
 from medseg.inference.predict import predict_logits
 from medseg.inference.preprocessing import preprocess
-from medseg.inference.restore import RestoreLabelsd, restore_labels, restore_regions
+from medseg.inference.restore import restore_labels, restore_regions
 from medseg.inference.runtime import WindowRuntime
 from medseg.labels import LabelTable
 from medseg.segmentation import Segmentation
@@ -34,16 +34,11 @@ __all__ = [
     "Segmenter",
     "Stages",
     "WindowCount",
-    "label_postprocessing",
-    "region_threshold",
     "timed_parts",
 ]
 
 PLENTY_MB = 4_000
 """Free memory in which every network here computes as its bundle says; with less it is reckoned: that takes seconds."""
-
-REPLACED = (Activationsd, AsDiscreted, Invertd, RestoreLabelsd, SaveImaged)
-"""Steps of a bundle's postprocessing that the engine does itself: restoring, choosing the label, writing."""
 
 
 @dataclass(frozen=True)
@@ -267,19 +262,3 @@ def _timed_slab(slab: Slab, stages: Stages) -> Slab:
 
 def _timed(blocks: Blocks, stages: Stages) -> Blocks:
     return Blocks(blocks.axis, timed_parts(blocks.parts, stages))
-
-
-def label_postprocessing(postprocessing: Compose) -> Compose:
-    """The steps of a bundle's postprocessing that clean label maps; the engine does the others itself."""
-    kept: list[Transform] = [step for step in postprocessing.transforms if not isinstance(step, REPLACED)]
-    return Compose(kept)
-
-
-def region_threshold(postprocessing: Compose) -> float | None:
-    """The probability from which a voxel is in a region, where a bundle thresholds its channels; else None."""
-    thresholds = [
-        float(step.threshold[0])
-        for step in postprocessing.transforms
-        if isinstance(step, AsDiscreted) and step.threshold and step.threshold[0] is not None
-    ]
-    return thresholds[0] if thresholds else None

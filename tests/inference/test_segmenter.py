@@ -10,16 +10,12 @@ from monai.data import MetaTensor
 from monai.inferers import SimpleInferer, SliceInferer, SlidingWindowInferer
 from monai.networks.nets import UNet
 from monai.transforms import (
-    Activationsd,
-    AsDiscreted,
     Compose,
     EnsureTyped,
-    Invertd,
     KeepLargestConnectedComponentd,
     LoadImaged,
     NormalizeIntensityd,
     Orientationd,
-    SaveImaged,
     Spacingd,
 )
 from scipy.spatial.transform import Rotation
@@ -27,7 +23,7 @@ from torch import nn
 
 from medseg.errors import ImageError, RunError
 from medseg.geometry import geometry_of
-from medseg.inference import RestoreLabelsd, Segmenter, Stages, count_windows, label_postprocessing
+from medseg.inference import Segmenter, Stages, count_windows
 from medseg.labels import LabelTable
 from medseg.transforms import RemoveSmallComponentsd
 
@@ -273,21 +269,6 @@ def test_the_largest_component_is_kept_in_any_order_of_the_axes(axcodes):
     scan = stored_as(scan_with_blocks(), axcodes)
     labels = segmenter_of(postprocessing=[keep])(scan).labels
     assert np.array_equal(labels, scan.numpy()[0] == 900)
-
-
-def test_what_the_engine_does_itself_is_left_out_of_a_bundles_postprocessing():
-    clean = RemoveSmallComponentsd("pred", min_volume_mm3=5)
-    keep = KeepLargestConnectedComponentd("pred", applied_labels=[1])
-    own = [
-        Activationsd("pred", softmax=True),
-        Invertd("pred", transform=Compose([]), orig_keys="image"),
-        AsDiscreted("pred", argmax=True),
-        RestoreLabelsd("pred", reference_key="image"),
-        clean,
-        keep,
-        SaveImaged("pred"),
-    ]
-    assert list(label_postprocessing(Compose(own)).transforms) == [clean, keep]
 
 
 @pytest.mark.gpu
