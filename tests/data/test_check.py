@@ -302,6 +302,24 @@ def test_one_case_under_two_names_is_found(hippocampus):
     assert "voxel for voxel" in findings[0].found
 
 
+def test_one_case_under_two_names_and_turned_is_found(hippocampus):
+    manifest, root = hippocampus
+    other = manifest.case(root / manifest.folder, manifest.splits.test[1])
+    for source, target in zip(first_case(manifest, root), (other.images[0], other.label), strict=True):
+        nib.save(nib.load(source).as_reoriented(np.array([[2, -1], [0, 1], [1, -1]])), target)
+    findings = check_data(manifest, root).findings
+    assert [finding.kind for finding in findings] == ["case"]
+    assert "voxel for voxel" in findings[0].found
+
+
+def test_labels_in_the_place_of_the_scan_are_found(hippocampus):
+    manifest, root = hippocampus
+    image, labels = first_case(manifest, root)
+    shutil.copy(labels, image)
+    findings = check_data(manifest, root).findings
+    assert "holds the values of labels only" in findings[0].found
+
+
 def test_labels_without_background_are_found(hippocampus):
     manifest, root = hippocampus
     rewrite(first_case(manifest, root)[1], lambda array, affine: (array * 0 + 1, affine))
