@@ -199,6 +199,16 @@ def test_the_order_of_another_edition_is_doubted_although_its_values_fit(tumour)
     assert kinds(load_manifest("brats_2021"), tumour) != []
 
 
+def test_enhancing_tumour_under_the_value_of_a_later_editions_cavity_is_doubted(tumour):
+    case_id = "BraTS-GLI-00006-100"
+    (tumour / CASE).rename(tumour / case_id)
+    for old, new in (("t1", "t1n"), ("t1ce", "t1c"), ("t2", "t2w"), ("flair", "t2f"), ("seg", "seg")):
+        (tumour / case_id / f"{CASE}_{old}.nii.gz").rename(tumour / case_id / f"{case_id}-{new}.nii.gz")
+    result = check_data(load_manifest("brats_2024_gli"), tumour)
+    assert [finding.kind for finding in result.findings] == ["channels"]
+    assert "resection_cavity" in result.findings[0].found
+
+
 def test_channels_on_different_grids_are_found(tumour):
     rewrite(tumour / CASE / f"{CASE}_t2.nii.gz", lambda array, affine: (array[:, :, 1:], affine))
     assert kinds(load_manifest("brats_2021"), tumour) == ["grid"]
@@ -310,6 +320,12 @@ def test_one_case_under_two_names_and_turned_is_found(hippocampus):
     findings = check_data(manifest, root).findings
     assert [finding.kind for finding in findings] == ["case"]
     assert "voxel for voxel" in findings[0].found
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_channel_without_an_edge_is_found_without_a_warning_of_numpy(tumour):
+    rewrite(tumour / CASE / f"{CASE}_t2.nii.gz", constant)
+    assert "image" in kinds(load_manifest("brats_2021"), tumour)
 
 
 def test_labels_in_the_place_of_the_scan_are_found(hippocampus):
