@@ -17,7 +17,7 @@ from medseg.data.mirroring import doubts_of_mirrored_channels, doubts_of_mirrore
 from medseg.data.plausibility import doubts_of_brain_tumour, doubts_of_channels, doubts_of_sides
 from medseg.errors import DataError, MedsegError
 from medseg.geometry import Geometry, geometry_of
-from medseg.io import CaseFiles, file_doubts, read_case, read_labels, read_volume
+from medseg.io import file_doubts, read_labels, read_volume
 from medseg.labels import LabelTable
 
 __all__ = ["DataCheck", "Finding", "check_data"]
@@ -116,9 +116,12 @@ class _Images:
 def _read_images(case: DataCase, names: Sequence[str]) -> _Images:
     images = _Images({}, {}, [])
     if len(case.images) == 1 and len(names) > 1:  # one 4D file
-        scan = read_case(CaseFiles(case.case_id, case.channel_files(names)))
-        for name, volume in zip(names, scan.image.numpy(), strict=True):
-            images.grids[name], images.volumes[name] = scan.geometry, volume
+        image = read_volume(case.images[0])
+        if len(image) != len(names):
+            found = f"{case.images[0].name} holds {len(image)} channels, {len(names)} were expected: {', '.join(names)}"
+            images.findings.append(Finding(case.case_id, "image", found, "fetch it again, or correct the manifest"))
+        for name, volume in zip(names, image.numpy(), strict=False):
+            images.grids[name], images.volumes[name] = geometry_of(image), volume
     else:
         for name, path in zip(names, case.images, strict=True):
             image = read_volume(path)

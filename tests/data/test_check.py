@@ -1,6 +1,7 @@
 """Checking a data set: every defect of a broken copy is found, and none in what is intact."""
 
 import gzip
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -326,6 +327,23 @@ def test_one_case_under_two_names_and_turned_is_found(hippocampus):
 def test_a_channel_without_an_edge_is_found_without_a_warning_of_numpy(tumour):
     rewrite(tumour / CASE / f"{CASE}_t2.nii.gz", constant)
     assert "image" in kinds(load_manifest("brats_2021"), tumour)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_file_with_fewer_or_more_channels_than_the_manifest_is_found(channels, tmp_path):
+    values = np.random.default_rng(0).normal(size=(12, 12, 12, channels)).astype(np.float32)
+    labels = np.zeros((12, 12, 12), np.uint8)
+    labels[2:6, 3:7, 4:7] = 1
+    values[labels == 1] += 9  # on noise alone labels fit nowhere
+    for folder, array in (("imagesTr", values), ("labelsTr", labels)):
+        (tmp_path / folder).mkdir()
+        nib.save(nib.Nifti1Image(array, np.diag([5.0, 5.0, 5.0, 1.0])), tmp_path / folder / "case.nii.gz")
+    entry = {"image": "imagesTr/case.nii.gz", "label": "labelsTr/case.nii.gz"}
+    content = {"modality": {"0": "T1", "1": "T2"}, "labels": {"0": "background", "1": "block"}, "training": [entry]}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    result = check_data(load_manifest(tmp_path), tmp_path)
+    assert [finding.kind for finding in result.findings] == ["image"]
+    assert f"holds {channels} channels, 2 were expected: T1, T2" in result.findings[0].found
 
 
 def test_labels_in_the_place_of_the_scan_are_found(hippocampus):
