@@ -138,6 +138,8 @@ class Publisher:
     knows_ranges: bool = True
     breaks_off_after: int | None = None
     stalls_s: float = 0.0
+    states_length: bool = True
+    stated_length: int | None = None
     moved: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, str | None]] = field(default_factory=list)
 
@@ -165,7 +167,8 @@ def publisher() -> Iterator[Publisher]:
                 self.send_error(416)
                 return
             self.send_response(206 if wanted else 200)
-            self.send_header("Content-Length", str(len(body) - begin))
+            if state.states_length:
+                self.send_header("Content-Length", str(state.stated_length or len(body) - begin))
             self.end_headers()
             self.wfile.write(body[begin:][: state.breaks_off_after])
             self.wfile.flush()

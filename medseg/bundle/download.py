@@ -21,7 +21,7 @@ class LargeFile(Settings):
 
     path: str
     url: str
-    hash_val: str = Field(min_length=32)
+    hash_val: str = Field(min_length=32, pattern="^[0-9a-fA-F]*$")
     hash_type: Literal["md5", "sha256"]
     licence: str = ""
 

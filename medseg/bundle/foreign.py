@@ -65,13 +65,12 @@ def adapted(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> Adapted:
     """The configuration with channels and labels from the metadata where it has none, and what MONAI removed undone."""
     notes: list[str] = []
     result: dict[str, Any] = _without_removed_arguments(deepcopy(dict(config)), notes)
-    formats = metadata.get("network_data_format", {})
     if "channels" not in result:
-        channels = _channels(formats)
+        channels = _channels(metadata)
         if channels:
             result["channels"] = channels
     if "labels" not in result and not gives_regions(result):
-        labels = _labels(formats)
+        labels = _labels(metadata)
         if labels:
             result["labels"] = labels
     return result, tuple(notes)
@@ -90,8 +89,7 @@ def region_labels(postprocessing: Compose, metadata: Mapping[str, Any]) -> list[
     Raises:
         BundleError: several channels are left, or two regions become one value.
     """
-    formats = metadata.get("network_data_format", {})
-    names = [_label_name(name) for name in _in_order(formats.get("outputs", {}).get("pred", {}).get("channel_def", {}))]
+    names = [_label_name(name) for name in _in_order(_format_of(metadata, "outputs", "pred").get("channel_def"))]
     decode = label_postprocessing(postprocessing)
     values: dict[int, str] = {}
     for channel, name in enumerate(names):
@@ -144,15 +142,23 @@ def _legacy_swin_unetr(entry: dict[str, Any], notes: list[str]) -> dict[str, Any
     return {"_target_": "medseg.networks.SwinUNETR", "config": settings.model_dump(mode="json")}
 
 
-def _channels(formats: Mapping[str, Any]) -> list[dict[str, str]]:
-    image = formats.get("inputs", {}).get("image", {})
-    names = _in_order(image.get("channel_def", {}))
+def _format_of(metadata: Mapping[str, Any], *way: str) -> Mapping[str, Any]:
+    """What the metadata say of an input or output of the network; nothing where they say it in no form we know."""
+    found: Any = metadata.get("network_data_format")
+    for name in way:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _channels(metadata: Mapping[str, Any]) -> list[dict[str, str]]:
+    image = _format_of(metadata, "inputs", "image")
+    names = _in_order(image.get("channel_def"))
     return [{"name": name, "modality": str(image.get("modality", "unknown"))} for name in names]
 
 
-def _labels(formats: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _labels(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Channel n is label n; channel 0 is the background, or a label like the others where it is not called so."""
-    channels = _in_order(formats.get("outputs", {}).get("pred", {}).get("channel_def", {}))
+    channels = _in_order(_format_of(metadata, "outputs", "pred").get("channel_def"))
     first = 0 if channels and channels[0].lower() != "background" else 1
     names = [_label_name(name) for name in channels[first:]]
     return [
@@ -161,8 +167,10 @@ def _labels(formats: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _in_order(channel_def: Mapping[str, Any]) -> list[str]:
-    return [str(channel_def[key]) for key in sorted(channel_def, key=lambda key: int(key) if key.isdigit() else 0)]
+def _in_order(channel_def: object) -> list[str]:
+    if not isinstance(channel_def, Mapping):
+        return []
+    return [str(channel_def[key]) for key in sorted(channel_def, key=lambda key: int(key) if str(key).isdigit() else 0)]
 
 
 def _label_name(name: str) -> str:

@@ -33,6 +33,9 @@ __all__ = ["Bundle", "find_bundles", "load_bundle", "load_weights", "parse_setti
 WEIGHTS_FILES = ("models/model.safetensors", "models/model.pt")
 """Where trained weights lie in a bundle: ours, and the name that MONAI's model zoo uses."""
 
+MOST_VALUES = 300_000
+"""In one configuration file; lists of the cases of large data sets have some ten thousand."""
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -336,7 +339,22 @@ def _read_mapping(path: Path) -> dict[str, Any]:
         raise BundleError(f"{path.name} cannot be parsed: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise BundleError(f"{path.name} holds a {type(values).__name__}: a mapping of names to values was expected.")
+    wrong = [key for key in values if not isinstance(key, str)]
+    if wrong:  # YAML reads yes, 1 and null as something else
+        raise BundleError(f"{path.name} has the key {wrong[0]!r}, which is no text: put it into quotes.")
+    _check_size(values, path)
     return values
+
+
+def _check_size(values: dict[str, Any], path: Path) -> None:
+    """Refuse what grows without a bound when it is gone through: a YAML alias may stand inside what it names."""
+    waiting: list[Any] = [values]
+    for _ in range(MOST_VALUES):
+        if not waiting:
+            return
+        value = waiting.pop()
+        waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    raise BundleError(f"{path.name} holds more than {MOST_VALUES} values, or itself: take out its YAML aliases.")
 
 
 def _one_line(error: BaseException) -> str:

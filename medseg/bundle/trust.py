@@ -30,12 +30,17 @@ REFUSED_CLASSES: Final = frozenset(
     {
         *("SaveImage", "SaveImaged", "LoadImage", "LoadImaged", "WriteFileMapping", "WriteFileMappingd"),
         *("SaveClassificationd", "SaveClassificationD", "SaveClassificationDict"),
-        *("PerceptualLoss", "CellSamWrapper", "RemoteModule"),
+        *("PerceptualLoss", "CellSamWrapper", "RemoteModule", "PatchInferer", "ModelnnUNetWrapper", "Transchex"),
+        *("MedicalNetPerceptualSimilarity", "RadImageNetPerceptualSimilarity"),
     }
 )
 """Classes that read or write any file, of which the engine does what is needed, or fetch and run others' code."""
 PRETRAINED: Final = "pretrained"
 """Part of the names of arguments by which networks fetch weights from the internet, or read any file."""
+FETCHING: Final = {"TorchVisionFCModel": "weights"}
+"""Arguments of other names that do so, by the class that has them."""
+DEBUGGER: Final = "_debug_"
+"""An argument at which MONAI stops in Python's debugger, and waits for somebody to type."""
 CODE_SUFFIXES: Final = (".py", ".pyc", ".pyd", ".so", ".json", ".yaml", ".yml")
 RELATIVE: Final = re.compile(r"[@%](?:#|::)")
 """A reference that counts from where it stands."""
@@ -91,9 +96,9 @@ def check_imports(config: Mapping[str, Any], folder: Path) -> None:
         if set(key) & {"#", "@"} or "::" in key:  # to MONAI a way through the configuration, and not a name
             raise _refusal(folder, key, f"hides the entry {key!r} from references")
     for place, text in _texts(config, ""):
-        if text.startswith("$") and RELATIVE.search(text) and not PLAIN_PLACE.fullmatch(place):
-            # MONAI writes the names of the entries around it into the expression
-            raise _refusal(folder, place, "puts its own keys into an expression")
+        if text[:1] in ("$", "%") and RELATIVE.search(text) and not PLAIN_PLACE.fullmatch(place):
+            # MONAI writes the names of the entries around it into the text; of a macro they may name a file
+            raise _refusal(folder, place, "puts its own keys into an expression or a macro")
         if text.startswith("$") and is_import(text[1:]):
             module = forbidden_import(text[1:])
             if module is not None:
@@ -149,6 +154,8 @@ def _forbidden_target(entry: Mapping[str, Any]) -> str | None:
         return f"builds {target!r}, which is only known when it runs"
     if str(entry.get("_mode_", "default")) not in ("default", "callable", "partial"):
         return f"builds {target} in mode {entry['_mode_']!r}"
+    if DEBUGGER in entry:
+        return f"builds {target} in the debugger"
     address = next((text for _, text in _texts(entry, "") if "://" in text), None)
     if address is not None:
         return f"fetches {address}"
@@ -163,7 +170,8 @@ def _fetched(entry: Mapping[str, Any], built: type) -> str | None:
     """The argument by which a class would fetch weights, given or by default; None where there is none."""
     defaults = {name: parameter.default for name, parameter in inspect.signature(built).parameters.items()}
     values = {name: entry.get(name, default) for name, default in {**dict.fromkeys(entry), **defaults}.items()}
-    asked = (name for name, value in values.items() if PRETRAINED in name and not (value is None or value is False))
+    fetching = (name for name in values if PRETRAINED in name or FETCHING.get(built.__name__) == name)
+    asked = (name for name in fetching if not (values[name] is None or values[name] is False))
     return next((name for name in asked if values[name] is not inspect.Parameter.empty), None)
 
 

@@ -6,6 +6,7 @@ In: the first channel, labels and grid of each case. Out: doubts, each with its 
 import hashlib
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,7 +38,7 @@ class BetweenCases:
         for kind, voxels in (("image", image), ("labels", labels if labels.any() else None)):
             if voxels is None:
                 continue
-            first = self._first[kind].setdefault(_digest(voxels), case_id)
+            first = self._first[kind].setdefault(_digest(voxels, geometry), case_id)
             if first != case_id:
                 fix = "leave one of the two out: in two splits they would make scores too good"
                 self._doubts.append((case_id, f"its {kind} are those of {first}, voxel for voxel", fix))
@@ -63,6 +64,8 @@ class BetweenCases:
 UNIT_FIX = "write the header's sizes and affine in millimetres"
 
 
-def _digest(voxels: NDArray[Any]) -> str:
-    whole = np.ascontiguousarray(voxels, dtype=np.float32)
+def _digest(voxels: NDArray[Any], geometry: Geometry) -> str:
+    """The same for a scan whose axes are stored in another order or direction."""
+    turned = nib.orientations.apply_orientation(voxels, nib.orientations.io_orientation(geometry.affine))
+    whole = np.ascontiguousarray(turned, dtype=np.float32)
     return hashlib.sha256(repr(whole.shape).encode() + whole.tobytes()).hexdigest()

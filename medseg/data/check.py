@@ -17,12 +17,15 @@ from medseg.data.mirroring import doubts_of_mirrored_channels, doubts_of_mirrore
 from medseg.data.plausibility import doubts_of_brain_tumour, doubts_of_channels, doubts_of_sides
 from medseg.errors import DataError, MedsegError
 from medseg.geometry import Geometry, geometry_of
-from medseg.io import CaseFiles, file_doubts, read_case, read_labels, read_volume
+from medseg.io import file_doubts, read_labels, read_volume
 from medseg.labels import LabelTable
 
 __all__ = ["DataCheck", "Finding", "check_data"]
 
 Kind = Literal["file", "image", "grid", "labels", "channels", "sides", "case"]
+
+COARSE = 5
+"""Every fifth voxel along each axis is enough to tell nearly every scan from a label map."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def _check_case(case: DataCase, manifest: DataManifest, schema: LabelSchema, bet
         return [*findings, Finding(case.case_id, "labels", str(error), "repair or leave out the labels")]
     geometry, values = geometry_of(labels), labels.numpy()[0]
     findings += _check_labels(case, values, schema)
-    findings += _check_label_grid(case, images.grids, geometry)
+    findings += _check_label_grid(case, images.grids, geometry) + _check_for_labels(case, images, schema)
     between.add(case.case_id, next(iter(images.volumes.values()), None), values, geometry)
     return findings + _doubts(case, images, labels, manifest.label_table)
 
@@ -113,9 +116,12 @@ class _Images:
 def _read_images(case: DataCase, names: Sequence[str]) -> _Images:
     images = _Images({}, {}, [])
     if len(case.images) == 1 and len(names) > 1:  # one 4D file
-        scan = read_case(CaseFiles(case.case_id, case.channel_files(names)))
-        for name, volume in zip(names, scan.image.numpy(), strict=True):
-            images.grids[name], images.volumes[name] = scan.geometry, volume
+        image = read_volume(case.images[0])
+        if len(image) != len(names):
+            found = f"{case.images[0].name} holds {len(image)} channels, {len(names)} were expected: {', '.join(names)}"
+            images.findings.append(Finding(case.case_id, "image", found, "fetch it again, or correct the manifest"))
+        for name, volume in zip(names, image.numpy(), strict=False):
+            images.grids[name], images.volumes[name] = geometry_of(image), volume
     else:
         for name, path in zip(names, case.images, strict=True):
             image = read_volume(path)
@@ -143,6 +149,19 @@ def _check_labels(case: DataCase, values: NDArray[Any], schema: LabelSchema) -> 
         found = "every voxel has a label, and none is background"
         findings.append(Finding(case.case_id, "labels", found, "leave the case out, or label it anew"))
     return findings
+
+
+def _check_for_labels(case: DataCase, images: _Images, schema: LabelSchema) -> list[Finding]:
+    """Channels in which nothing but background and the values of labels occur."""
+    known = [0.0, *(label.index for label in schema.labels)]
+    fix = "give the scan itself in place of its labels"
+    return [
+        Finding(case.case_id, "image", f"channel {name} holds the values of labels only", fix)
+        for name, volume in images.volumes.items()
+        if np.isin(volume[::COARSE, ::COARSE, ::COARSE], known).all()  # of a scan this is false at once
+        and np.isin(volume, known).all()
+        and not (volume == volume.flat[0]).all()
+    ]
 
 
 def _check_files(case: DataCase) -> list[Finding]:

@@ -90,10 +90,13 @@ def _drawn(splits: Mapping[str, list[str]]) -> dict[str, list[str]]:
 def _msd_cases(values: Mapping[str, Any], folder: Path, channels: int) -> list[Case]:
     cases = []
     for key, split in (("training", "train"), ("validation", "validation"), ("test", "test")):
-        for entry in values.get(key) or []:
+        entries = values.get(key) or []
+        if not isinstance(entries, list):
+            raise DataError(f"dataset.json: {key} is {entries!r}: a list of images and labels was expected.")
+        for entry in entries:
             if not isinstance(entry, Mapping) or "label" not in entry:
                 continue  # a scan without labels
-            if "image" not in entry:
+            if not entry.get("image"):
                 raise DataError(f"dataset.json: an entry of {key} has no image: image and label were expected.")
             images = entry["image"] if isinstance(entry["image"], list) else [entry["image"]]
             label = str(entry["label"])
@@ -159,6 +162,8 @@ def _nnunet_cases(values: Mapping[str, Any], folder: Path, channels: int) -> lis
 
 def _labels(values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Label entries of either kind, without background and without nnU-Net's ``ignore``; and regions."""
+    if not isinstance(values["labels"], Mapping):
+        raise DataError(f"dataset.json: labels are {values['labels']!r}: names with their numbers were expected.")
     pairs: list[tuple[int, str]] = []
     unions: list[tuple[str, list[int]]] = []
     for key, value in values["labels"].items():

@@ -6,6 +6,7 @@ until the checksum has been seen to be right, what has come lies beside it under
 
 import hashlib
 import http.client
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -26,6 +27,9 @@ CHUNK_BYTES = 2**20
 TIMEOUT_S = 30
 RANGE_REFUSED = 416
 
+SPARE_BYTES = 2**30
+"""What stays free of the disk while a file comes whose length the server does not state: it may never end."""
+
 
 def fetch_file(
     url: str, target: Path, *, digest: str, algorithm: Algorithm, on_bytes: OnBytes = lambda done, total: None
@@ -35,7 +39,7 @@ def fetch_file(
     Raises:
         DownloadError: the address is not http(s) or cannot be reached (a part is kept, to go on with), or the
             checksum is wrong (nothing is kept).
-        OutputError: the folder of ``target`` cannot be written to, or the disk is full.
+        OutputError: the folder of ``target`` cannot be written to, or the disk is full or would be.
     """
     if not url.startswith(ALLOWED):
         raise DownloadError(f"{url} is no http or https address: correct it where it is written.")
@@ -47,6 +51,7 @@ def fetch_file(
         raise OutputError(f"{target.parent} cannot be made ({error.strerror}): choose another folder.") from error
     part = target.with_name(f".{target.name}.{digest[:12]}.part")
     try:
+        _forget_unless_ours(part)
         goes_on = _transfer(url, part, on_bytes)
         found = _digest(part, algorithm)
         if found != digest.lower() and goes_on:  # the beginning was another file's, or the server sent another piece
@@ -80,6 +85,21 @@ def _digest(path: Path, algorithm: Algorithm) -> str:
         return hashlib.file_digest(stream, algorithm).hexdigest()  # MD5 guards against damage only
 
 
+def _forget_unless_ours(part: Path) -> None:
+    """Remove a link in the place of the part: who made the folder would have another file written through it."""
+    if part.is_symlink() or (part.is_file() and part.stat().st_nlink > 1):
+        part.unlink()
+
+
+def _check_room(part: Path, needed: int) -> None:
+    free = shutil.disk_usage(part.parent).free
+    if free < needed:
+        raise OutputError(
+            f"{part.parent} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} GB are needed: free space or choose "
+            "another place."
+        )
+
+
 class _OnlyHttp(urllib.request.HTTPRedirectHandler):
     """Follows no redirection to anything but http and https: urllib would go on by FTP."""
 
@@ -111,11 +131,18 @@ def _transfer(url: str, part: Path, on_bytes: OnBytes) -> bool:
         done = begun if goes_on else 0
         length = int(response.headers.get("Content-Length") or 0)
         total = done + length if length else 0
+        _check_room(part, length)
         with part.open("ab" if goes_on else "wb") as stream:
             while chunk := _received(response, at_most=total - done if total else CHUNK_BYTES):
                 stream.write(chunk)
                 done += len(chunk)
                 on_bytes(done, total)
+                if not total and shutil.disk_usage(part.parent).free < SPARE_BYTES:
+                    part.unlink()
+                    raise OutputError(
+                        f"{url} states no length, and after {done / 1e9:.1f} GB the disk has less than "
+                        f"{SPARE_BYTES / 1e9:.0f} GB free: nothing was kept. Free space, or fetch it by other means."
+                    )
         if total and done < total:
             raise ConnectionError(f"the connection ended after {done} of {total} bytes")
     return goes_on

@@ -137,7 +137,8 @@ def _gradient(volume: Volume) -> Volume:
 
 
 def _likeness(one: Volume, other: Volume) -> float:
-    return float(np.nan_to_num(np.corrcoef(one.ravel(), other.ravel())[0, 1]))
+    with np.errstate(invalid="ignore", divide="ignore"):  # a channel without edges is like nothing
+        return float(np.nan_to_num(np.corrcoef(one.ravel(), other.ravel())[0, 1]))
 
 
 def _ratio(value: float, base: float) -> float:

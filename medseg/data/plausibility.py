@@ -29,6 +29,9 @@ CLEAR_DIFFERENCE = 0.5
 FAR_MORE = 3
 """How many times more than oedema a tumour's core may border on healthy brain before that looks wrong."""
 
+NEVER_ENHANCING = ("resection_cavity", "cystic_component")
+"""Labels of fluid: contrast agent in them, where no enhancing tumour is marked, tells of another edition."""
+
 BRIGHTEST = 97
 """Percentile above which healthy brain counts as bright: cerebrospinal fluid in T2."""
 
@@ -83,7 +86,8 @@ def doubts_of_brain_tumour(channels: Mapping[str, Volume], labels: Labels, table
 def _fluid(z: Mapping[str, Volume], healthy: NDArray[np.bool_]) -> list[str]:
     def mean_where_bright(name: str, bright: str) -> float:
         threshold = np.percentile(z[bright][healthy], BRIGHTEST)
-        return float(z[name][healthy & (z[bright] > threshold)].mean())
+        there = z[name][healthy & (z[bright] > threshold)]
+        return float(there.mean()) if len(there) else float("nan")  # a channel of one value is nowhere bright
 
     if mean_where_bright("flair", "t2") > mean_where_bright("t2", "flair") + CLEAR_DIFFERENCE:
         return ["what is bright in t2 is bright in flair too, but not the other way round: t2 and flair look swapped"]
@@ -102,9 +106,13 @@ def _oedema(z: Mapping[str, Volume], edema: NDArray[np.bool_]) -> list[str]:
 
 def _enhancement(z: Mapping[str, Volume], masks: Mapping[str, NDArray[np.bool_]]) -> list[str]:
     gain = {name: float((z["t1ce"] - z["t1"])[mask].mean()) for name, mask in masks.items()}
-    if "enhancing_tumor" not in gain or len(gain) == 1:
-        return []
     ranked = sorted(gain, key=lambda name: gain[name])
+    if len(gain) == 1:
+        return []
+    if "enhancing_tumor" not in gain:
+        if ranked[-1] in NEVER_ENHANCING and gain[ranked[-1]] - gain[ranked[-2]] > CLEAR_DIFFERENCE:
+            return [f"contrast agent gathers in {ranked[-1]}: the labels look like those of another edition"]
+        return []
     if ranked[0] == "enhancing_tumor" and gain[ranked[1]] - gain[ranked[0]] > CLEAR_DIFFERENCE:
         return ["enhancing tumour is darker in t1ce than in t1: t1 and t1ce look swapped"]
     if gain[ranked[-1]] - gain["enhancing_tumor"] > CLEAR_DIFFERENCE:

@@ -60,6 +60,12 @@ def test_weights_without_a_checksum_are_not_fetched(describe, publisher, missing
     assert publisher.requests == []
 
 
+def test_a_checksum_that_is_none_is_refused(describe, publisher):
+    with pytest.raises(SettingsError, match="hash_val"):
+        download_large_files(describe(hash_val="../" * 12))
+    assert publisher.requests == []
+
+
 def test_an_unknown_kind_of_checksum_is_refused(describe):
     with pytest.raises(SettingsError, match="hash_type"):
         download_large_files(describe(hash_type="crc32"))

@@ -212,3 +212,18 @@ def test_brats_files_are_found_by_the_names_in_the_metadata(tumour, tmp_path):
     assert [channel.path.name for channel in found.channels] == [
         f"BraTS_1_{word}.nii.gz" for word in ("t1ce", "t1", "t2", "flair")
     ]
+
+
+@pytest.mark.parametrize(
+    "formats",
+    [
+        None,
+        [1],
+        {"inputs": [1], "outputs": None},
+        {"inputs": {"image": None}, "outputs": {"pred": {"channel_def": ["background", "a", "b"]}}},
+    ],
+)
+def test_metadata_of_no_known_form_name_no_labels_and_that_is_told(organs, formats):
+    (organs / "configs" / "metadata.json").write_text(json.dumps({"network_data_format": formats}))
+    with pytest.raises(BundleError, match="has no 'labels'"):
+        build_segmenter(load_bundle(organs), device=CPU)

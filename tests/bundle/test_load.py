@@ -266,3 +266,25 @@ def test_a_section_of_settings_is_a_mapping_or_refused(bundle):
 def test_the_hash_is_that_of_the_file(tmp_path):
     (tmp_path / "file").write_bytes(b"content")
     assert sha256_of(tmp_path / "file") == hashlib.sha256(b"content").hexdigest()
+
+
+@pytest.mark.parametrize("key", ["1", "yes", "null", "1.5", "2001-01-01"])
+def test_a_key_that_is_no_text_is_refused(folder, key):
+    path = folder / "configs" / "inference.yaml"
+    path.write_text(f"{path.read_text()}\n{key}: 1\n")
+    with pytest.raises(BundleError, match="which is no text"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    "aliases",
+    [
+        "x: &x [*x]\n",
+        "x0: &x0 [1, 1, 1, 1]\n" + "".join(f"x{n + 1}: &x{n + 1} [*x{n}, *x{n}, *x{n}, *x{n}]\n" for n in range(20)),
+    ],
+)
+def test_a_configuration_that_grows_without_a_bound_is_refused(folder, aliases):
+    path = folder / "configs" / "inference.yaml"
+    path.write_text(f"{path.read_text()}\n{aliases}")
+    with pytest.raises(BundleError, match="take out its YAML aliases"):
+        load_bundle(folder)

@@ -32,6 +32,13 @@ def test_a_copy_of_our_own_bundle_needs_nobodys_word(folder):
         ({"_target_": "SaveClassificationd", "keys": "image", "output_dir": "x"}, "builds SaveClassificationd"),
         ({"_target_": "PerceptualLoss", "spatial_dims": 3, "network_type": "medicalnet_resnet10_23datasets"}, "builds"),
         ({"_target_": "CellSamWrapper", "checkpoint": "x"}, "builds CellSamWrapper"),
+        ({"_target_": "monai.losses.perceptual.MedicalNetPerceptualSimilarity"}, "builds monai.losses.perceptual"),
+        ({"_target_": "monai.losses.perceptual.RadImageNetPerceptualSimilarity"}, "builds monai.losses.perceptual"),
+        ({"_target_": "PatchInferer", "merger_cls": "scripts.late.Merger"}, "builds PatchInferer"),
+        ({"_target_": "Transchex", "in_channels": 3}, "builds Transchex"),
+        ({"_target_": "monai.apps.nnunet.nnunet_bundle.ModelnnUNetWrapper", "model_folder": "x"}, "builds monai.apps"),
+        ({"_target_": "TorchVisionFCModel", "weights": "DEFAULT"}, "fetches weights for TorchVisionFCModel"),
+        ({"_target_": "UNet", "_debug_": True}, "builds UNet in the debugger"),
         ({"_target_": "torch.jit.RecursiveScriptModule"}, "builds torch.jit"),
         ({"_target_": "DenseNet121", "spatial_dims": 2, "pretrained": True}, "fetches weights for DenseNet121"),
         ({"_target_": "EfficientNetBN", "model_name": "efficientnet-b0"}, "fetches weights for EfficientNetBN"),
@@ -73,6 +80,12 @@ def test_an_entry_that_no_reference_can_name_is_refused(key, tmp_path):
 def test_keys_never_get_into_an_expression(tmp_path):
     config = {"part": {"": 1, " or open('x') or 1": ["$(1, 2)[@::1]", 1]}}
     with pytest.raises(TrustError, match="keys into an expression"):
+        check_imports(config, tmp_path)
+
+
+def test_keys_never_become_the_name_of_a_file_that_a_macro_reads(tmp_path):
+    config = {"part": {"deep": {"configs/late.json": {"a": "%#b", "b": 1}}}}
+    with pytest.raises(TrustError, match="keys into an expression or a macro"):
         check_imports(config, tmp_path)
 
 

@@ -1,6 +1,7 @@
 """Checking a data set: every defect of a broken copy is found, and none in what is intact."""
 
 import gzip
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -199,6 +200,16 @@ def test_the_order_of_another_edition_is_doubted_although_its_values_fit(tumour)
     assert kinds(load_manifest("brats_2021"), tumour) != []
 
 
+def test_enhancing_tumour_under_the_value_of_a_later_editions_cavity_is_doubted(tumour):
+    case_id = "BraTS-GLI-00006-100"
+    (tumour / CASE).rename(tumour / case_id)
+    for old, new in (("t1", "t1n"), ("t1ce", "t1c"), ("t2", "t2w"), ("flair", "t2f"), ("seg", "seg")):
+        (tumour / case_id / f"{CASE}_{old}.nii.gz").rename(tumour / case_id / f"{case_id}-{new}.nii.gz")
+    result = check_data(load_manifest("brats_2024_gli"), tumour)
+    assert [finding.kind for finding in result.findings] == ["channels"]
+    assert "resection_cavity" in result.findings[0].found
+
+
 def test_channels_on_different_grids_are_found(tumour):
     rewrite(tumour / CASE / f"{CASE}_t2.nii.gz", lambda array, affine: (array[:, :, 1:], affine))
     assert kinds(load_manifest("brats_2021"), tumour) == ["grid"]
@@ -300,6 +311,47 @@ def test_one_case_under_two_names_is_found(hippocampus):
     findings = check_data(manifest, root).findings
     assert [finding.kind for finding in findings] == ["case"]
     assert "voxel for voxel" in findings[0].found
+
+
+def test_one_case_under_two_names_and_turned_is_found(hippocampus):
+    manifest, root = hippocampus
+    other = manifest.case(root / manifest.folder, manifest.splits.test[1])
+    for source, target in zip(first_case(manifest, root), (other.images[0], other.label), strict=True):
+        nib.save(nib.load(source).as_reoriented(np.array([[2, -1], [0, 1], [1, -1]])), target)
+    findings = check_data(manifest, root).findings
+    assert [finding.kind for finding in findings] == ["case"]
+    assert "voxel for voxel" in findings[0].found
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_channel_without_an_edge_is_found_without_a_warning_of_numpy(tumour):
+    rewrite(tumour / CASE / f"{CASE}_t2.nii.gz", constant)
+    assert "image" in kinds(load_manifest("brats_2021"), tumour)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_file_with_fewer_or_more_channels_than_the_manifest_is_found(channels, tmp_path):
+    values = np.random.default_rng(0).normal(size=(12, 12, 12, channels)).astype(np.float32)
+    labels = np.zeros((12, 12, 12), np.uint8)
+    labels[2:6, 3:7, 4:7] = 1
+    values[labels == 1] += 9  # on noise alone labels fit nowhere
+    for folder, array in (("imagesTr", values), ("labelsTr", labels)):
+        (tmp_path / folder).mkdir()
+        nib.save(nib.Nifti1Image(array, np.diag([5.0, 5.0, 5.0, 1.0])), tmp_path / folder / "case.nii.gz")
+    entry = {"image": "imagesTr/case.nii.gz", "label": "labelsTr/case.nii.gz"}
+    content = {"modality": {"0": "T1", "1": "T2"}, "labels": {"0": "background", "1": "block"}, "training": [entry]}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    result = check_data(load_manifest(tmp_path), tmp_path)
+    assert [finding.kind for finding in result.findings] == ["image"]
+    assert f"holds {channels} channels, 2 were expected: T1, T2" in result.findings[0].found
+
+
+def test_labels_in_the_place_of_the_scan_are_found(hippocampus):
+    manifest, root = hippocampus
+    image, labels = first_case(manifest, root)
+    shutil.copy(labels, image)
+    findings = check_data(manifest, root).findings
+    assert "holds the values of labels only" in findings[0].found
 
 
 def test_labels_without_background_are_found(hippocampus):

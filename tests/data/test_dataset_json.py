@@ -167,3 +167,18 @@ def test_few_cases_leave_at_least_one_to_train_on(count, letter, tmp_path):
 def test_what_cannot_be_understood_is_refused(values, reason, tmp_path):
     with pytest.raises(DataError, match=reason):
         load_manifest(written(tmp_path, values))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"labels": None},
+        {"labels": ["left block"]},
+        {"training": 5},
+        {"training": [{"image": [], "label": "./labelsTr/case_1.nii.gz"}]},
+    ],
+)
+def test_entries_of_another_form_are_told_in_one_line(tmp_path, changes):
+    with pytest.raises(DataError, match=r"dataset\.json.* expected") as refused:
+        load_manifest(written(tmp_path / "odd", MSD | changes))
+    assert len(str(refused.value).splitlines()) == 1

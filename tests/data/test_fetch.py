@@ -160,6 +160,34 @@ def test_an_address_that_cannot_be_one_is_refused(tmp_path, url):
     assert files_in(tmp_path) == []
 
 
+@pytest.mark.parametrize("kind", ["symlink_to", "hardlink_to"])
+def test_nothing_is_written_through_a_link_in_the_place_of_the_part(tmp_path, url, kind):
+    (tmp_path / "another").write_bytes(b"mine")
+    getattr(tmp_path / f".model.pt.{MD5[:12]}.part", kind)(tmp_path / "another")
+    fetch_file(url, tmp_path / "model.pt", digest=MD5, algorithm="md5")
+    assert (tmp_path / "another").read_bytes() == b"mine"
+    assert (tmp_path / "model.pt").read_bytes() == BODY
+    assert not (tmp_path / "model.pt").is_symlink()
+
+
+def test_a_file_without_a_stated_length_leaves_room_on_the_disk(tmp_path, publisher, url, monkeypatch):
+    publisher.states_length = False
+    monkeypatch.setattr("medseg.data.fetch.SPARE_BYTES", 2**60)
+    with pytest.raises(OutputError, match="states no length"):
+        fetch_file(url, tmp_path / "model.pt", digest=MD5, algorithm="md5")
+    assert files_in(tmp_path) == []
+    monkeypatch.undo()
+    fetch_file(url, tmp_path / "model.pt", digest=MD5, algorithm="md5")
+    assert (tmp_path / "model.pt").read_bytes() == BODY
+
+
+def test_a_file_larger_than_the_disk_is_refused_before_it_is_begun(tmp_path, publisher, url):
+    publisher.stated_length = 2**60
+    with pytest.raises(OutputError, match="GB are needed"):
+        fetch_file(url, tmp_path / "model.pt", digest=MD5, algorithm="md5")
+    assert files_in(tmp_path) == []
+
+
 def test_a_full_disk_is_told(tmp_path, url, full_disk):
     with pytest.raises(OutputError, match=r"model\.pt cannot be written"):
         fetch_file(url, tmp_path / "model.pt", digest=MD5, algorithm="md5")
