@@ -38,7 +38,8 @@ def test_intact_data_end_with_0_and_broken_ones_with_1(medseg_command, test_data
     broken = medseg_command("data", "check", "msd_hippocampus", "--data-root", str(tmp_path), "--json")
     assert broken.exit_code == 1
     found = json.loads(broken.out)
-    assert (found["cases"], [finding["case_id"] for finding in found["findings"]]) == (1, [case.case_id])
+    assert (found["cases"], {finding["case_id"] for finding in found["findings"]}) == (1, {case.case_id})
+    assert any("the values of labels only" in finding["found"] for finding in found["findings"])
 
 
 def test_a_data_set_that_is_not_known_is_one_line_and_exit_code_2(medseg_command):
