@@ -27,7 +27,7 @@ from medseg.inference.mirror import MirrorInferer
 from medseg.inference.on_scan import logits_on_scan
 from medseg.inference.predict import predict_logits
 from medseg.inference.preprocessing import preprocess
-from medseg.inference.restore import check_classes
+from medseg.inference.restore import border_logit, check_classes
 from medseg.inference.segmenter import Segmenter, Stages, WindowCount, timed_parts
 from medseg.inference.three_planes import ThreePlaneInferer
 from medseg.segmentation import Segmentation, Uncertainty
@@ -287,7 +287,7 @@ class _Average:
         if threshold is None:
             check_classes(len(mean))
             return (mean if alone is None else alone).argmax(0, keepdim=True).to(torch.uint8)
-        is_in = mean > threshold if alone is None else alone > math.log(threshold / (1 - threshold))
+        is_in = mean > threshold if alone is None else alone > border_logit(threshold)
         return is_in.float()
 
     def _entropy(self, probabilities: torch.Tensor) -> torch.Tensor:

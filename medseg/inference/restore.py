@@ -21,6 +21,7 @@ from medseg.inference.scan_parts import ScanPart, parts_of
 
 __all__ = [
     "RestoreLabelsd",
+    "border_logit",
     "check_classes",
     "labels_on",
     "regions_on",
@@ -99,7 +100,7 @@ def restore_regions(logits: MetaTensor, target: Geometry, *, threshold: float) -
 def regions_on(values: torch.Tensor, source: Geometry, target: Geometry, *, threshold: float) -> torch.Tensor:
     """The same of logits (L, I, J, K) that lie on ``source``."""
     regions = torch.zeros((values.shape[0], *target.shape), device=values.device)
-    border = math.log(threshold / (1 - threshold))
+    border = border_logit(threshold)
     for part in parts_of(target, seen_on=source):
         for region, score in zip(regions, part.seen(values).float(), strict=True):
             box = part.box_around(score > border)
@@ -107,6 +108,11 @@ def regions_on(values: torch.Tensor, source: Geometry, target: Geometry, *, thre
                 found = part.sampled(score, box=box, outside=OUTSIDE_LOGIT)
                 region[part.place][box].copy_(found > border)
     return regions
+
+
+def border_logit(threshold: float) -> float:
+    """The logit that belongs to a probability between 0 and 1."""
+    return math.log(threshold / (1 - threshold))
 
 
 def scan_geometry(image: MetaTensor) -> Geometry:
