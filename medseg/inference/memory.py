@@ -7,17 +7,13 @@ is freed, and the kernel clears every page before lending it again: half of the 
 import ctypes
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
-__all__ = ["keep_freed_memory", "keep_only_for_torch", "let_go_of_pages"]
+__all__ = ["keep_freed_memory", "keep_only_for_torch"]
 
 # Parameter numbers of mallopt(3), in <malloc.h>.
 M_TRIM_THRESHOLD = -1
 M_TOP_PAD = -2
 M_MMAP_THRESHOLD = -3
-
-MADV_DONTNEED = 4
-"""Of madvise(2), in <sys/mman.h>: pages are not needed now; those of a file are read again when they are."""
 
 LARGEST_INT = 2**31 - 1
 TOP_PAD_BYTES = 64 * 2**20
@@ -51,28 +47,6 @@ def keep_only_for_torch(*, computes: bool) -> None:
         trim = _of_the_c_library("malloc_trim")
         if trim is not None:
             trim(0)
-
-
-def let_go_of_pages(folder: Path) -> int:
-    """Have the system take back what lies in memory of the files in a folder that this process maps to read.
-
-    A compiler keeps the file mapped from which it read a network, though it uses its own form of most of it.
-
-    Returns:
-        How many bytes are mapped of them; 0 also where the system has no such call.
-    """
-    madvise = _of_the_c_library("madvise")
-    if madvise is None:
-        return 0
-    total = 0
-    for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        words = line.split(maxsplit=5)
-        if len(words) < 6 or words[1] != "r--s" or not Path(words[5]).is_relative_to(folder.resolve()):
-            continue
-        first, end = (int(address, 16) for address in words[0].split("-"))
-        if madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), MADV_DONTNEED) == 0:
-            total += end - first
-    return total
 
 
 def _set(*, largest_kept: int, trimmed_from: int) -> bool:

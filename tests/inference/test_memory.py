@@ -1,15 +1,12 @@
-"""The allocator's setting: taken on glibc, declined elsewhere; and the pages of mapped files."""
+"""The allocator's setting: taken on glibc, declined elsewhere."""
 
-import mmap
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from medseg.inference import keep_freed_memory, memory
-from medseg.inference.memory import keep_only_for_torch, let_go_of_pages
+from medseg.inference.memory import keep_only_for_torch
 
 SCRIPT = """
 import importlib.util, sys
@@ -66,23 +63,3 @@ def test_a_process_that_did_not_ask_keeps_its_own_setting(monkeypatch):
     monkeypatch.setattr(memory, "_asked", [])
     monkeypatch.setattr(memory, "_set", None)  # would fail
     keep_only_for_torch(computes=False)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-def test_pages_of_mapped_files_are_let_go_and_read_again_when_needed(tmp_path):
-    content = os.urandom(8 * 2**20)
-    (tmp_path / "large.blob").write_bytes(content)
-    (tmp_path / "other").mkdir()
-    with (tmp_path / "large.blob").open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
-        assert mapped[:] == content
-        before = resident_of_files()
-        assert let_go_of_pages(tmp_path / "other") == 0
-        assert let_go_of_pages(tmp_path) == len(content)
-        assert resident_of_files() <= before - 0.9 * len(content)
-        assert mapped[:] == content
-
-
-def resident_of_files() -> int:
-    """Bytes of files and shared memory that lie in this process's memory."""
-    words = Path("/proc/self/status").read_text().split()
-    return 1024 * int(words[words.index("RssFile:") + 1])

@@ -19,7 +19,7 @@ from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
 from torch import nn
 
 from medseg.errors import RunError, SettingsError
-from medseg.inference.memory import keep_only_for_torch, let_go_of_pages
+from medseg.inference.memory import keep_only_for_torch
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.runtime.apart import NotCompiledError
 from medseg.inference.runtime.compiled import Compiled, CompiledNetwork
@@ -108,7 +108,7 @@ def check_runtime(name: str, *, device: torch.device) -> None:
 class _Tried:
     """What came of one try: a network that may be used, or why there is none."""
 
-    network: nn.Module
+    network: nn.Module | None = None
     proof: Proof | None = None
     reason: str = ""
     is_lasting: bool = False
@@ -163,8 +163,9 @@ class WindowRuntime:
 
     def rest(self) -> None:
         """Give back what only windows need, pages of compiled files; the next windows read them anew."""
-        if self._compiled:
-            let_go_of_pages(self._folder / "compiled")
+        for network, _ in self._compiled.values():
+            if isinstance(network, CompiledNetwork):
+                network.rest()
 
     def _choose(
         self, inferer: Inferer, sizes: Sequence[int], *, n_windows: int | None
@@ -210,7 +211,7 @@ class WindowRuntime:
         else:
             tried = self._tried(name, shape)
             proof, reason = tried.proof, tried.reason
-            if not reason:
+            if tried.network is not None:
                 if refusal:
                     with suppress(OSError):
                         refusal.unlink(missing_ok=True)
@@ -238,22 +239,25 @@ class WindowRuntime:
         return tried
 
     def _attempt(self, name: str, shape: tuple[int, ...]) -> _Tried:
-        golden = Golden(self._shelf.look_at(), shape)
+        if self._kept(name, shape):  # loaded, it has its own weights: both at once would be the run's fullest moment
+            self._shelf.put_away()
+            keep_only_for_torch(computes=False)
+        golden = Golden(self._shelf.look_at, shape)
         try:
             compiled = COMPILERS[name](golden, key=self._key, cache=self._folder)
             proof = self._proved(compiled, golden, name)
         except NotCompiledError as error:
-            return _Tried(golden.network, reason=str(error), is_lasting=error.is_lasting)
+            return _Tried(reason=str(error), is_lasting=error.is_lasting)
         except Exception as error:  # noqa: BLE001  a compiler refuses a network in many ways
             reason = f"{type(error).__name__}: {' '.join(str(error).split()[:30])}"
-            return _Tried(golden.network, reason=reason, is_of_the_disk=isinstance(error, OSError))
+            return _Tried(reason=reason, is_of_the_disk=isinstance(error, OSError))
         if proof.is_passed:
             return _Tried(compiled.network, proof)
         failure = (
             f"on a golden window {proof.clear_agreement:.2%} of the clear labels agree with torch, logits differ "
             f"by {proof.max_difference:.2g} at most"
         )
-        return _Tried(compiled.network, proof, failure, is_lasting=True)
+        return _Tried(None, proof, failure, is_lasting=True)
 
     @property
     def _folder(self) -> Path:

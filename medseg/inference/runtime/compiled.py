@@ -24,11 +24,15 @@ class CompiledNetwork(nn.Module):
         compute: takes exactly ``batch_size`` windows.
         batch_size: what was compiled; a smaller batch is filled up, a larger one is cut.
         window: size (C, *S) of a window.
+        rest: gives back what only windows need, and the next window brings again.
     """
 
-    def __init__(self, compute: Compute, *, batch_size: int, window: Sequence[int]) -> None:
+    def __init__(
+        self, compute: Compute, *, batch_size: int, window: Sequence[int], rest: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__()
         self._compute = compute
+        self.rest = rest
         self._batch_size = batch_size
         self._window = tuple(window)
 

@@ -19,7 +19,7 @@ def in_half_precision(
     """
     half, precision = HalfPrecision(network), str(half_precision(device.type)).removeprefix("torch.")
     try:
-        proof = prove(half, Golden(network, shape, device), precision=precision)
+        proof = prove(half, Golden(lambda: network, shape, device), precision=precision)
     except torch.OutOfMemoryError:  # whether a window fits at all is for the ladder to find out
         return network, RuntimeChoice("torch", f"a golden window does not fit into the memory of {device}")
     if proof.is_passed:

@@ -9,7 +9,6 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -19,6 +18,7 @@ import torch
 
 from medseg.atomic import atomic_write
 from medseg.errors import OutputError
+from medseg.inference.runtime.checksum import crc32_of
 from medseg.inference.runtime.proof import Proof
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
     "this_machine",
 ]
 
-CHUNK_BYTES = 2**22
+KNOWN_BY_SIZE = (".bin", ".blob")
 
 
 def proof_path(cache: Path, *, key: str, runtime: str, package: str, precision: str, shape: tuple[int, ...]) -> Path:
@@ -81,19 +81,10 @@ def seal_of(files: Sequence[Path], *, cache: Path) -> str:
     a converted network (.bin) are known by their size: they are only compiled from, and what comes of that is new.
     """
     found = [
-        (str(path.relative_to(cache)), path.stat().st_size, 0 if path.suffix == ".bin" else _checksum(path))
+        (str(path.relative_to(cache)), path.stat().st_size, 0 if path.suffix == ".bin" else crc32_of(path))
         for path in files
     ]
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:24]
-
-
-def _checksum(path: Path) -> int:
-    """Of hundreds of MB at every start, against accidents and not against people: twice as fast as a hash."""
-    value = 0
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            value = zlib.crc32(chunk, value)
-    return value
 
 
 def kept_proof(path: Path, prove: Callable[[], Proof], *, seal: str) -> Proof:

@@ -22,10 +22,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from medseg.inference.memory import let_go_of_pages
 from medseg.inference.runtime.apart import NotCompiledError, NotConvertedError, TookTooLongError, compiled_apart
 from medseg.inference.runtime.captured import captured
 from medseg.inference.runtime.compiled import Compiled, CompiledNetwork
+from medseg.inference.runtime.compiled_file import is_whole, loaded, remove_damaged
 from medseg.inference.runtime.kept_proof import this_machine
 from medseg.inference.runtime.openvino_worker import Order, compile_settings, import_quietly, open_sizes
 from medseg.inference.runtime.proof import Golden, compared, prove
@@ -36,7 +36,7 @@ from medseg.inference.runtime.written_norms import with_written_norms
 
 __all__ = ["REVISION", "compile_openvino"]
 
-REVISION = 5
+REVISION = 6
 """Of the way to convert: what an earlier one left in the cache is not used."""
 
 Capture = Callable[[nn.Module, tuple[int, ...]], Any]
@@ -67,26 +67,24 @@ def compile_openvino(golden: Golden, *, key: str, cache: Path) -> Compiled:
     name = f"{kept_as}{REVISION}"
     model = cache / f"{name}.xml"
     folder = cache / "compiled" / f"{name}_{precision}_{n_threads}_{this_machine('openvino')}"
-    if model.is_file() and _is_filled(folder):
-        compiled = Compiled(_loaded(model, folder, golden.shape, precision=precision), precision)
+    if model.is_file() and is_whole(folder):
+        compiled = Compiled(_loaded(folder, golden.shape, precision=precision), precision)
     else:
         cache.mkdir(parents=True, exist_ok=True)
+        remove_damaged(folder)
         tidy(cache, name=kept_as, revision=REVISION)
         try:
             compiled = _made(golden, model, folder, precision=precision, capture=captured)
         except NotConvertedError:
             compiled = _made(golden, model, folder, precision=precision, capture=exported)
-    let_go_of_pages(folder)
     return compiled
 
 
-def _loaded(model: Path, folder: Path, shape: tuple[int, ...], *, precision: str) -> CompiledNetwork:
+def _loaded(folder: Path, shape: tuple[int, ...], *, precision: str) -> CompiledNetwork:
     """What the compiler made of a model, as it lies in the folder."""
-    core = import_quietly().Core()
-    core.set_property({"CACHE_DIR": str(folder)})
-    settings = compile_settings(precision=precision, n_threads=torch.get_num_threads())
-    request = core.compile_model(core.read_model(model), "CPU", settings).create_infer_request()
-    return CompiledNetwork(_computing(request), batch_size=shape[0], window=shape[1:])
+    request, rest = loaded(folder, compile_settings(precision=precision, n_threads=torch.get_num_threads()))
+    rest()
+    return CompiledNetwork(_computing(request), batch_size=shape[0], window=shape[1:], rest=rest)
 
 
 def _made(golden: Golden, model: Path, compiled: Path, *, precision: str, capture: Capture) -> Compiled:
@@ -103,11 +101,11 @@ def _made(golden: Golden, model: Path, compiled: Path, *, precision: str, captur
         )
         if model.is_file():  # compiled for another number of threads, or another machine with the same cache
             path, proof = _compiled(order, folder=folder, limit_s=LIMIT_S), None
-            network = _loaded(path, Path(order.folder), golden.shape, precision=precision)
+            network = _loaded(Path(order.folder), golden.shape, precision=precision)
         else:
             converted = replace(order, model=str(folder / "model.xml"))
             path, limit_s = _converted_and_compiled(golden, converted, capture=capture, folder=folder)
-            network = _loaded(path, Path(order.folder), golden.shape, precision=precision)
+            network = _loaded(Path(order.folder), golden.shape, precision=precision)
             proof = prove(network, golden, precision=precision)
             if not proof.is_rounding:
                 _check_exactly(golden, converted, folder=folder, limit_s=limit_s)
@@ -208,16 +206,12 @@ def _told_apart() -> Iterator[None]:
         raise NotConvertedError(reason) from error
 
 
-def _is_filled(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.iterdir())
-
-
 def _take_place(folder: Path, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     try:
         folder.replace(place)
     except OSError:
-        if not _is_filled(place):  # else another process was first
+        if not is_whole(place):  # else another process was first
             raise
 
 

@@ -10,12 +10,18 @@ It runs by its path and imports nothing of this package: that takes longer than 
 
 import json
 import sys
+import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["REFUSED", "Order", "compile_settings", "import_quietly", "open_sizes"]
+__all__ = ["BLOB", "CHECKSUM", "REFUSED", "Order", "compile_settings", "import_quietly", "open_sizes"]
+
+BLOB: Final = "network.blob"
+CHECKSUM: Final = "network.crc32"
+"""The compiled network in its folder, and its checksum beside it."""
 
 REFUSED: Final = 3
 """Exit code: what was given cannot be compiled, and will not be the next time."""
@@ -73,8 +79,12 @@ def _carry_out(order: Order) -> None:
         exact = core.compile_model(model, "CPU", compile_settings(precision="float32", n_threads=order.n_threads))
         np.save(order.answer, exact([np.load(order.window)])[0])
         return
-    core.set_property({"CACHE_DIR": order.folder})
-    core.compile_model(model, "CPU", compile_settings(precision=order.precision, n_threads=order.n_threads))
+    compiled = core.compile_model(model, "CPU", compile_settings(precision=order.precision, n_threads=order.n_threads))
+    with compiled.export_model().getbuffer() as content:
+        folder = Path(order.folder)
+        folder.mkdir(exist_ok=True)
+        (folder / BLOB).write_bytes(content)
+        (folder / CHECKSUM).write_text(f"{zlib.crc32(content):08x}\n", encoding="utf-8")
 
 
 def _main() -> int:

@@ -1,5 +1,6 @@
 """The proof of a runtime: one golden window through it and through plain torch, compared."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -109,11 +110,19 @@ def golden_window(shape: tuple[int, ...]) -> torch.Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """A network on its device, and what it makes of the golden window of one shape (B, C, *S)."""
+    """A network on its device, and what it makes of the golden window of one shape (B, C, *S).
 
-    network: nn.Module
+    ``take`` gives the network where it is needed: what was proved before is proved no more.
+    """
+
+    take: Callable[[], nn.Module]
     shape: tuple[int, ...]
     device: torch.device = CPU
+
+    @property
+    def network(self) -> nn.Module:
+        """The network, with its weights."""
+        return self.take()
 
     @cached_property
     def window(self) -> torch.Tensor:

@@ -50,6 +50,13 @@ def channels_first(x: Tensor) -> Tensor:
     return rearrange(x, "b ... c -> b c ...")
 
 
+def split_cubes(x: Tensor) -> Tensor:
+    """(B, *S, D) → (B, *S/2, 4 or 8, D): the cells of each 2×2(×2) cube, row by row; S is even."""
+    if x.ndim == 4:
+        return rearrange(x, "b (i pi) (j pj) d -> b i j (pi pj) d", pi=2, pj=2)
+    return rearrange(x, "b (i pi) (j pj) (k pk) d -> b i j k (pi pj pk) d", pi=2, pj=2, pk=2)
+
+
 class PatchEmbedding(nn.Module):
     """Image (B, C, *S) → tokens (B, *S/patch, D): a convolution whose kernel and stride are the patch.
 
@@ -77,16 +84,21 @@ class PatchMerging(nn.Module):
         out_dim: 2·D where not given.
     """
 
+    numbers: Tensor
+
     def __init__(self, dim: int, order: Sequence[Sequence[int]], *, out_dim: int | None = None) -> None:
         super().__init__()
         self.order = tuple(tuple(offset) for offset in order)
+        every = list(product((0, 1), repeat=len(self.order[0])))
+        self.register_buffer("numbers", torch.tensor([every.index(offset) for offset in self.order]), persistent=False)
         self.norm = nn.LayerNorm(len(self.order) * dim)
         self.reduction = nn.Linear(len(self.order) * dim, 2 * dim if out_dim is None else out_dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x = pad_end(x, next_multiple(x.shape[1:-1], 2))
-        cells = [x[(slice(None), *(slice(start, None, 2) for start in offset))] for offset in self.order]
-        merged: Tensor = self.reduction(self.norm(torch.cat(cells, dim=-1)))  # (B, *S/2, out)
+        # A cube at a time: OpenVINO copies every other cell of an axis one number at a time, by a list of places.
+        cells = split_cubes(x).index_select(-2, self.numbers)  # (B, *S/2, 8, D)
+        merged: Tensor = self.reduction(self.norm(cells.flatten(-2)))  # (B, *S/2, out)
         return merged
 
 

@@ -86,3 +86,15 @@ def test_a_volume_that_torch_computes_gets_its_weights_after_one_that_was_compil
     assert runtime.network_for(WINDOWS, (2, 400, 400, 400), n_windows=100_000) is compiled
     assert torch.equal(network(window), expected)
     assert fetched == [1]
+
+
+def test_what_was_compiled_and_proved_before_is_loaded_without_torchs_weights(network, tmp_path):
+    pytest.importorskip("openvino")
+    sizes, device = (2, 400, 400, 400), torch.device("cpu")
+    first = WindowRuntime(network, key="two", device=device, cache=tmp_path)
+    expected = first.network_for(WINDOWS, sizes, n_windows=100_000)(torch.ones(1, 2, 8, 8, 8))
+    shelf, fetched = shelf_of(network)
+    again = WindowRuntime(network, key="two", device=device, cache=tmp_path, fetch=shelf._fetch)
+    found = again.network_for(WINDOWS, sizes, n_windows=100_000)
+    assert torch.equal(found(torch.ones(1, 2, 8, 8, 8)), expected)
+    assert not fetched
