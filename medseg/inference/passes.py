@@ -83,8 +83,10 @@ class ManyPasses:
             one.network_for(volume, stages=stages) for one, volume in zip(self.segmenters, prepared, strict=True)
         ]
         ladders = [one.rungs_for(one.inferer, stages=stages) for one in self.segmenters]
-        for step in range(max(map(len, ladders))):
-            steps = [ladder[min(step, len(ladder) - 1)] for ladder in ladders]
+        longest = max(ladders, key=len)
+        for step, named in enumerate(longest):
+            missing = len(longest) - step
+            steps = [ladder[max(len(ladder) - missing, 0)] for ladder in ladders]  # half precision last for all
             passes = self._passes(prepared, networks, steps)
             try:
                 found = Average(scan, first, measures=self.measures_uncertainty, sink=probabilities)
@@ -92,7 +94,7 @@ class ManyPasses:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                stages.told(f"{first.device} ran out of memory with {steps[0].name}: trying with less.")
+                stages.told(f"{first.device} ran out of memory with {named.name}: trying with less.")
                 if first.device.type == "cuda":
                     torch.cuda.empty_cache()
                 continue
