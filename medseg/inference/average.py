@@ -81,14 +81,14 @@ class Average:
         return logits.sigmoid() if self.is_regions else logits.softmax(0)
 
     def _labels(self, of_models: Sequence[torch.Tensor], mean: torch.Tensor) -> torch.Tensor:
-        """(1, …) uint8 labels, or (L, …) float32 regions; from the logits where one model decides, as alone."""
+        """(1, …) labels, or (L, …) regions, uint8; from the logits where one model decides, as alone."""
         alone = of_models[0] if len(of_models) == 1 else None
         threshold = self.segmenter.region_threshold
         if threshold is None:
             check_classes(len(mean))
             return (mean if alone is None else alone).argmax(0, keepdim=True).to(torch.uint8)
         is_in = mean > threshold if alone is None else alone > border_logit(threshold)
-        return is_in.float()
+        return is_in.to(torch.uint8)
 
     def _entropy(self, probabilities: torch.Tensor) -> torch.Tensor:
         """(1, …), from 0, certain, to 1, where all labels are as likely; of regions, that of the least certain."""

@@ -162,7 +162,8 @@ class Segmenter:
         elif precision or runtime != "torch":
             advice = "use --runtime torch, which computes in float32"
         else:
-            advice = "its weights are damaged, or overflow: download or copy them again, or try --device cpu"
+            elsewhere = "" if self.device.type == "cpu" else ", or try --device cpu"
+            advice = f"its weights are damaged, or overflow: download or copy them again{elsewhere}"
         named = f"{self.name}, computed by {runtime} on {self.device}{precision},"
         return FiniteLogits(rung.network(network), named=named, advice=advice)
 
