@@ -88,8 +88,7 @@ def forecast(runner: Runner, case: CaseFiles, *, extras: Extras | None = None) -
     seconds_a_window = None if shape is None else _seconds_a_window(network, shape, segmenter.device)
     maps_mb = held_mb = 0.0
     if shape is not None:
-        inferer = next(rungs(segmenter.inferer, device=segmenter.device)).inferer
-        at_once = (max(shape[0], int(getattr(inferer, "sw_batch_size", 1))), *shape[1:])
+        at_once = (max(shape[0], next(rungs(segmenter.inferer, device=segmenter.device)).batch_size), *shape[1:])
         maps_mb = network_cost(
             bundle.build("network_def", bundle.parser(device=torch.device("cpu"))), at_once
         ).inference_mb

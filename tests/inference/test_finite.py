@@ -90,6 +90,10 @@ def test_a_logarithm_of_nothing_rules_a_label_out():
 def test_finite_logits_pass_as_they_are():
     logits = torch.tensor([-7e4, 3.0, 1e29])
     assert finite(logits) is logits
+    beyond_half = torch.full((9,), 6e4, dtype=torch.float16)  # their sum is no number in float16
+    assert finite(beyond_half) is beyond_half
+    beyond_single = torch.full((9,), 1e30) * 1e8  # nor is that of these in float32
+    assert finite(beyond_single).tolist() == [pytest.approx(LARGEST_LOGIT)] * 9
     assert FiniteLogits(nn.Identity(), named="", advice="")((logits, logits)) == (logits, logits)
 
 
