@@ -129,6 +129,7 @@ def build_segmenter(bundle: Bundle, *, device: torch.device, runtime: str = "tor
     network = build_network(bundle, device=device)
     inferer: Inferer = bundle.build("inferer", parser)
     return Segmenter(
+        name=bundle.name,
         preprocessing=build_steps(bundle, "preprocessing", parser),
         network=network,
         inferer=_mirrored(bundle, inferer) if mirror else inferer,

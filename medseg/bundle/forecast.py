@@ -11,7 +11,6 @@ from typing import Any
 
 import psutil
 import torch
-from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from medseg.bundle.cost import network_cost
@@ -28,7 +27,7 @@ from medseg.inference import (
 )
 from medseg.io import CaseFiles, read_case
 
-__all__ = ["Forecast", "forecast", "together", "with_maps"]
+__all__ = ["Forecast", "blocks_mb", "forecast", "together", "with_maps"]
 
 BATCHES_HELD = 3
 """Copies of a batch of slices: its sum, the finished part, and what waits for its neighbours."""
@@ -36,8 +35,8 @@ BATCHES_HELD = 3
 BLOCKS_HELD = 1.5
 """Blocks as deep as a window: under blending, finished, and the logits of a window. Less where windows overlap."""
 
-MIRRORS_HELD = 2
-"""Whole volumes of logits: the sum over the mirror images, and the one being computed."""
+VOLUMES_HELD = 2
+"""Whole volumes of logits: the sum over the planes, and the one being computed."""
 
 BYTES_PER_MB = 1e6
 
@@ -71,9 +70,11 @@ class Forecast:
         return asdict(self)
 
 
-def forecast(runner: Runner, case: CaseFiles) -> Forecast:
-    """What ``runner.run(case, …)`` will take; nothing is written.
+def forecast(runner: Runner, case: CaseFiles, *, extras: Extras | None = None) -> Forecast:
+    """What ``runner.run(case, …)`` will take, the maps themselves aside; nothing is written.
 
+    Args:
+        extras: the maps that are wanted: for uncertainty every mirror image is a pass with logits of its own.
     Raises:
         MedsegError: the case cannot be read or does not fit the bundle.
     """
@@ -85,14 +86,18 @@ def forecast(runner: Runner, case: CaseFiles) -> Forecast:
     shape = batch_shape(segmenter.inferer, prepared.shape[0])
     before_mb = _resident_mb()
     seconds_a_window = None if shape is None else _seconds_a_window(network, shape, segmenter.device)
-    maps_mb = blocks_mb = 0.0
+    maps_mb = held_mb = 0.0
     if shape is not None:
-        inferer = next(rungs(segmenter.inferer, device=segmenter.device)).inferer
-        at_once = (max(shape[0], int(getattr(inferer, "sw_batch_size", 1))), *shape[1:])
+        at_once = (max(shape[0], next(rungs(segmenter.inferer, device=segmenter.device)).batch_size), *shape[1:])
         maps_mb = network_cost(
             bundle.build("network_def", bundle.parser(device=torch.device("cpu"))), at_once
         ).inference_mb
-        blocks_mb = _blocks_mb(segmenter.inferer, prepared, shape, n_channels=len(bundle.output_channels))
+        held_mb = blocks_mb(
+            segmenter.inferer,
+            prepared.shape[1:],
+            n_channels=len(bundle.output_channels),
+            in_mirrors=extras is not None and extras.uncertainty,
+        )
     voxels_mb = prod(scan.geometry.shape) / BYTES_PER_MB
     is_compiled = segmenter.runtime is not None and segmenter.runtime.choice.name != "torch"
     # A compiled network keeps the memory of its window; torch may have given it back already.
@@ -106,8 +111,8 @@ def forecast(runner: Runner, case: CaseFiles) -> Forecast:
         runtime=segmenter.runtime.choice.name if segmenter.runtime else "torch",
         seconds_a_window=seconds_a_window,
         seconds=None if n_windows is None or seconds_a_window is None else n_windows * seconds_a_window,
-        ram_mb=voxels_mb + (before_mb if is_gpu else computing_mb + blocks_mb),
-        gpu_mb=weights_mb + maps_mb + blocks_mb + prepared.nbytes / BYTES_PER_MB if is_gpu else 0.0,
+        ram_mb=voxels_mb + (before_mb if is_gpu else computing_mb + held_mb),
+        gpu_mb=weights_mb + maps_mb + held_mb + prepared.nbytes / BYTES_PER_MB if is_gpu else 0.0,
         disk_mb=voxels_mb,
     )
 
@@ -140,6 +145,30 @@ def with_maps(one: Forecast, extras: Extras, *, n_channels: int, n_passes: int) 
     return replace(one, disk_mb=one.disk_mb + maps_mb + shares_mb, ram_mb=one.ram_mb + maps_mb)
 
 
+def blocks_mb(inferer: Inferer, sizes: Sequence[int], *, n_channels: int, in_mirrors: bool = False) -> float:
+    """10⁶ bytes of the logits in float32 that are held of a preprocessed volume of these sizes.
+
+    Of the planes that windows can still reach; of the whole volume where slices of three planes are averaged.
+
+    Args:
+        in_mirrors: whether every mirror image is a pass of its own, and not one of their mean.
+    """
+    if isinstance(inferer, MirrorInferer):
+        one_mb = blocks_mb(inferer.inferer, sizes, n_channels=n_channels)
+        return one_mb * (inferer.n_passes if in_mirrors else 1)
+    if isinstance(inferer, ThreePlaneInferer):
+        voxels: float = VOLUMES_HELD * prod(sizes)
+    elif isinstance(inferer, SliceBySliceInferer):
+        voxels = BATCHES_HELD * inferer.batch_size * prod(sizes) // sizes[inferer.axis]
+    else:
+        shape = batch_shape(inferer, n_channels)
+        assert shape is not None, "the windows are of one size"
+        depths = shape[2:]
+        axis = max(range(len(sizes)), key=lambda one: sizes[one] / depths[one])
+        voxels = BLOCKS_HELD * min(depths[axis], sizes[axis]) * prod(sizes) // sizes[axis]
+    return float(FLOAT_BYTES * n_channels * voxels / BYTES_PER_MB)
+
+
 @torch.inference_mode()
 def _seconds_a_window(network: torch.nn.Module, shape: tuple[int, ...], device: torch.device) -> float:
     """The second of two runs: the first finds memory and kernels."""
@@ -157,16 +186,3 @@ def _seconds_a_window(network: torch.nn.Module, shape: tuple[int, ...], device: 
 def _resident_mb() -> float:
     """What this process takes of memory now."""
     return psutil.Process().memory_info().rss / BYTES_PER_MB
-
-
-def _blocks_mb(inferer: Inferer, image: MetaTensor, shape: tuple[int, ...], *, n_channels: int) -> float:
-    """Logits in float32 of the planes that windows can still reach; of the whole volume where mirrors are averaged."""
-    sizes = image.shape[1:]
-    if isinstance(inferer, MirrorInferer | ThreePlaneInferer):
-        voxels: float = MIRRORS_HELD * prod(sizes)
-    elif isinstance(inferer, SliceBySliceInferer):
-        voxels = BATCHES_HELD * inferer.batch_size * prod(sizes) // sizes[inferer.axis]
-    else:
-        axis = max(range(len(sizes)), key=lambda one: sizes[one] / shape[one + 2])
-        voxels = BLOCKS_HELD * min(shape[axis + 2], sizes[axis]) * prod(sizes) // sizes[axis]
-    return float(4 * n_channels * voxels / BYTES_PER_MB)

@@ -36,7 +36,7 @@ def show_plan(
         plans, failures = [], []
         for case in progress.track(cases, description="planning"):
             try:
-                plan = together([forecast(runner, case) for runner in runners])
+                plan = together([forecast(runner, case, extras=extras) for runner in runners])
             except MedsegError as error:
                 if len(cases) == 1:
                     raise

@@ -1,10 +1,11 @@
 """Inference: image → windows → network → logits → labels on the scan's own grid."""
 
+from medseg.inference.average import ProbabilitySink
 from medseg.inference.ladder import rungs
 from medseg.inference.memory import keep_freed_memory
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.on_scan import restore_blocks
-from medseg.inference.passes import ManyPasses, ProbabilitySink
+from medseg.inference.passes import ManyPasses
 from medseg.inference.postprocessing import label_postprocessing, region_threshold
 from medseg.inference.predict import predict_logits
 from medseg.inference.preprocessing import preprocess

@@ -13,7 +13,7 @@ The windows that begin at one plane go along a second axis in turn, and what the
 they go: then half a block is held at most times, where windows overlap by half, and not a whole one.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise, product
 
@@ -23,8 +23,8 @@ from monai.data.utils import compute_importance_map
 from monai.inferers import Inferer, SlidingWindowInferer
 from monai.utils import ensure_tuple_rep
 
-from medseg.errors import RunError
 from medseg.inference.blend import Blend, Corner, stretches_between
+from medseg.inference.mirror import MirrorInferer
 from medseg.inference.slices import SliceBySliceInferer
 from medseg.inference.windows import window_starts
 
@@ -34,6 +34,7 @@ PLANES_AT_ONCE = 8
 """Planes that leave together: whoever takes them may copy them without doubling a block."""
 
 Network = Callable[[torch.Tensor], torch.Tensor]
+"""Its logits are finite numbers (``FiniteLogits``)."""
 
 
 class NotBlockwiseError(Exception):
@@ -71,7 +72,7 @@ class Slabs:
 
 
 def logits_in_blocks(
-    volume: torch.Tensor, network: Network, inferer: Inferer, *, axis: int | None = None, avoided: Collection[int] = ()
+    volume: torch.Tensor, network: Network, inferer: Inferer, *, axis: int | None = None
 ) -> Blocks | None:
     """The blended logits of a volume (C, I, J, K) in blocks; None for an inferer whose windows are not known.
 
@@ -80,21 +81,18 @@ def logits_in_blocks(
 
     Args:
         axis: to cut across; by default the one with the smallest blocks. Slices decide for themselves.
-        avoided: axes not to take by default, unless they are all.
     Raises:
         NotBlockwiseError: with the first part: the network gives no logits of its input's size.
-        RunError: with any part: logits that are no numbers.
     """
+    network, inferer = _in_windows(network, inferer)
     if isinstance(inferer, SliceBySliceInferer):
-        return Blocks(inferer.axis, map(_checked, inferer.blocks(volume, network)))
+        return Blocks(inferer.axis, inferer.blocks(volume, network))
     rois = _rois_of(inferer)
     if rois is None:
         return None
     if axis is None:
-        free = [one for one in range(3) if one not in avoided] or [0, 1, 2]
-        axis = _longest(free, volume, rois)
-    windows = _Windows(volume, network, inferer, rois)
-    return Blocks(axis, map(_checked, windows.planes(axis)))
+        axis = _longest(range(3), volume, rois)
+    return Blocks(axis, _Windows(volume, network, inferer, rois).planes(axis))
 
 
 def logits_in_slabs(volume: torch.Tensor, network: Network, inferer: Inferer) -> Slabs | None:
@@ -102,14 +100,20 @@ def logits_in_slabs(volume: torch.Tensor, network: Network, inferer: Inferer) ->
 
     Raises:
         NotBlockwiseError: with the first part: the network gives no logits of its input's size.
-        RunError: with any part: logits that are no numbers.
     """
+    network, inferer = _in_windows(network, inferer)
     rois = _rois_of(inferer)
     if rois is None:
         return None
     axis = _longest(range(3), volume, rois)
     across = _longest([one for one in range(3) if one != axis], volume, rois)
     return Slabs(axis, _Windows(volume, network, inferer, rois).slabs(axis, across))
+
+
+def _in_windows(network: Network, inferer: Inferer) -> tuple[Network, Inferer]:
+    """What computes in the place of both: mirror images are averaged window by window where windows are known."""
+    inside = inferer.in_windows(network) if isinstance(inferer, MirrorInferer) else None
+    return inside or (network, inferer)
 
 
 def _rois_of(inferer: Inferer) -> tuple[int, ...] | None:
@@ -123,15 +127,6 @@ def _rois_of(inferer: Inferer) -> tuple[int, ...] | None:
 def _longest(axes: Iterable[int], volume: torch.Tensor, rois: Sequence[int]) -> int:
     """The axis with the most windows."""
     return max(axes, key=lambda axis: volume.shape[axis + 1] / rois[axis])
-
-
-def _checked(logits: torch.Tensor) -> torch.Tensor:
-    if bool(logits.isnan().any()):
-        raise RunError(
-            "the network gave values that are not numbers (NaN): the weights are damaged, or overflow on this device. "
-            "Verify the bundle, or try --device cpu."
-        )
-    return logits
 
 
 class _Windows:
@@ -181,7 +176,7 @@ class _Windows:
         for starts, following in steps:
             n_planes = min(following, inner.stop) - max(starts[0], inner.start)
             parts = self._strips(blend, self._batches(axis, starts, across=across), (axis, following), across)
-            yield Slab(n_planes, Blocks(across, map(_checked, parts)))
+            yield Slab(n_planes, Blocks(across, parts))
 
     def _strips(
         self, blend: Blend, batches: Sequence[Sequence[Corner]], finished_to: tuple[int, int], across: int

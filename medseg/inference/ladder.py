@@ -18,7 +18,16 @@ from medseg.inference.mirror import MirrorInferer
 from medseg.inference.slices import SliceBySliceInferer
 from medseg.inference.three_planes import ThreePlaneInferer
 
-__all__ = ["HalfPrecision", "Rung", "half_precision", "is_out_of_memory", "rungs", "too_little_memory", "within"]
+__all__ = [
+    "HalfPrecision",
+    "Rung",
+    "half_precision",
+    "is_out_of_memory",
+    "more_memory",
+    "rungs",
+    "too_little_memory",
+    "within",
+]
 
 CPU = torch.device("cpu")
 CPU_OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory"
@@ -85,8 +94,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def too_little_memory(device: torch.device) -> RunError:
     """What is left to say below the last rung."""
-    advice = "use a machine, or a container, with more memory" if device.type == "cpu" else "use --device cpu"
-    return RunError(f"{device} has too little memory even for one window in half precision: {advice}.")
+    return RunError(f"{device} has too little memory even for one window in half precision: {more_memory(device)}.")
+
+
+def more_memory(device: torch.device) -> str:
+    """Where a person finds more memory than on this device."""
+    return "use a machine, or a container, with more memory" if device.type == "cpu" else "use --device cpu"
 
 
 class HalfPrecision(nn.Module):

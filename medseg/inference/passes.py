@@ -2,16 +2,14 @@
 
 Every pass gives its logits in blocks that are brought to the scan's grid as they come; a few of the scan's planes at
 a time all passes meet, are averaged, and forgotten. Memory grows with the number of passes by a block each, and not
-with the scan.
+with the scan. The mirror images of a model are one pass, unless they are to say how far they contradict one another.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from itertools import chain, combinations, product
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from itertools import chain
 
-import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
@@ -19,6 +17,7 @@ from torch import nn
 
 from medseg.errors import SettingsError
 from medseg.geometry import Geometry, geometry_of, plane_positions
+from medseg.inference.average import Average, ProbabilitySink
 from medseg.inference.blocks import Blocks, NotBlockwiseError, logits_in_blocks
 from medseg.inference.constant import ConstantWindowsOnce
 from medseg.inference.counting import windows_of
@@ -27,21 +26,14 @@ from medseg.inference.mirror import MirrorInferer
 from medseg.inference.on_scan import logits_on_scan
 from medseg.inference.predict import predict_logits
 from medseg.inference.preprocessing import preprocess
-from medseg.inference.restore import border_logit, check_classes
 from medseg.inference.segmenter import Segmenter, Stages, WindowCount, timed_parts
 from medseg.inference.three_planes import ThreePlaneInferer
-from medseg.segmentation import Segmentation, Uncertainty
+from medseg.segmentation import Segmentation
 
-__all__ = ["ManyPasses", "ProbabilitySink"]
+__all__ = ["ManyPasses"]
 
 PLANES_AT_ONCE = 4
 """Planes of the scan at which all passes meet: each holds the probabilities of so many."""
-
-SURE, POSSIBLE = 0.75, 0.25
-"""Where there is one pass, a label's volume lies between that of the voxels with these probabilities of it."""
-
-ProbabilitySink = Callable[[int, int, torch.Tensor], None]
-"""Takes the probabilities (L, I, J, K) of the scan's planes from the second number on, along the axis of the first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +41,11 @@ class ManyPasses:
     """Models that segment a scan together, each on its own grid.
 
     A label is the one that is likeliest on average: over the mirror images of a model the logits are averaged, over
-    models the probabilities. One model without mirrors gives the labels that its ``Segmenter`` gives.
+    models the probabilities. One model gives the labels that its ``Segmenter`` gives.
 
     Args:
-        segmenters: one a model, of the same channels and the same label table. Mirror images are a pass each.
-        measures_uncertainty: whether the result says how certain it is.
+        segmenters: one a model, of the same channels and the same label table.
+        measures_uncertainty: whether the result says how certain it is; for that, mirror images are a pass each.
     Raises:
         SettingsError: the models do not have the same channels and labels.
     """
@@ -90,17 +82,19 @@ class ManyPasses:
         networks = [
             one.network_for(volume, stages=stages) for one, volume in zip(self.segmenters, prepared, strict=True)
         ]
-        ladders = [one.rungs_for(_inner(one.inferer), stages=stages) for one in self.segmenters]
-        for step in range(max(map(len, ladders))):
-            steps = [ladder[min(step, len(ladder) - 1)] for ladder in ladders]
+        ladders = [one.rungs_for(one.inferer, stages=stages) for one in self.segmenters]
+        longest = max(ladders, key=len)
+        for step, named in enumerate(longest):
+            missing = len(longest) - step
+            steps = [ladder[max(len(ladder) - missing, 0)] for ladder in ladders]  # half precision last for all
             passes = self._passes(prepared, networks, steps)
             try:
-                found = _Average(scan, first, measures=self.measures_uncertainty, sink=probabilities)
+                found = Average(scan, first, measures=self.measures_uncertainty, sink=probabilities)
                 self._run(passes, found, scan, stages)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                stages.told(f"{first.device} ran out of memory with {steps[0].name}: trying with less.")
+                stages.told(f"{first.device} ran out of memory with {named.name}: trying with less.")
                 if first.device.type == "cuda":
                     torch.cuda.empty_cache()
                 continue
@@ -114,21 +108,15 @@ class ManyPasses:
     def _passes(
         self, prepared: Sequence[MetaTensor], networks: Sequence[nn.Module], steps: Sequence[Rung]
     ) -> list["_Pass"]:
-        passes = []
-        for number, (segmenter, volume, network, rung) in enumerate(
-            zip(self.segmenters, prepared, networks, steps, strict=True)
-        ):
-            axes = segmenter.inferer.axes if isinstance(segmenter.inferer, MirrorInferer) else ()
-            computing = rung.network(network)
-            planes = rung.inferer.planes if isinstance(rung.inferer, ThreePlaneInferer) else (rung.inferer,)
-            mirrors = chain.from_iterable(combinations(axes, count) for count in range(len(axes) + 1))
-            passes += [
-                _Pass(number, volume, ConstantWindowsOnce(computing), inferer, mirrored, axes)
-                for inferer, mirrored in product(planes, mirrors)
-            ]
-        return passes
+        return [
+            _Pass(number, volume, ConstantWindowsOnce(segmenter.computing(network, rung)), inferer)
+            for number, (segmenter, volume, network, rung) in enumerate(
+                zip(self.segmenters, prepared, networks, steps, strict=True)
+            )
+            for inferer in _apart(rung.inferer, in_mirrors=self.measures_uncertainty)
+        ]
 
-    def _run(self, passes: Sequence["_Pass"], found: "_Average", scan: Geometry, stages: Stages) -> None:
+    def _run(self, passes: Sequence["_Pass"], found: Average, scan: Geometry, stages: Stages) -> None:
         with ExitStack() as watched:
             self._watch(passes, watched, stages)
             streams: list[Iterator[_Group]] = []
@@ -161,15 +149,12 @@ _Group = tuple[int, int, torch.Tensor]
 
 @dataclass(frozen=True, eq=False)
 class _Pass:
-    """One model over one mirror image of the scan, on the model's own grid."""
+    """One model on its own grid, over all mirror images together or over one of them."""
 
     model: int
     volume: MetaTensor
     network: ConstantWindowsOnce
     inferer: Inferer
-    mirrored: tuple[int, ...]
-    avoided: tuple[int, ...]
-    """Axes across which some pass of the model is mirrored: across them it would not meet the others early."""
 
     def on_scan(
         self, scan: Geometry, *, along: int | None, is_regions: bool, stages: Stages
@@ -178,21 +163,21 @@ class _Pass:
         grid = geometry_of(self.volume)
         blocks = self._blocks(self._axis(grid, scan, along), stages)
         places = plane_positions(grid, scan, axis=blocks.axis)
-        axis = 0 if places is None else places[0]
-        if places is None or along not in (None, axis):  # slices of another axis: all of them, then across the wanted
-            axis = along or 0
+        if along is None:
+            along = 0 if places is None else places[0]
+        own = self._axis(grid, scan, along)
+        if own != blocks.axis:  # slices of another axis: all of them, then across the wanted
             whole = torch.cat(list(blocks.parts), blocks.axis + 1)
-            source_axis = self._axis(grid, scan, axis)
-            blocks = Blocks(blocks.axis if source_axis is None else source_axis, iter([whole]))
+            blocks = Blocks(blocks.axis if own is None else own, iter([whole]))
         groups = logits_on_scan(
             blocks,
             grid,
             scan,
-            n_planes=PLANES_AT_ONCE,
+            n_planes=PLANES_AT_ONCE if own is not None else max(scan.shape),
             is_regions=is_regions,
             timed=lambda: stages.timed("restore"),
         )
-        return axis, groups if places is not None else _regrouped(groups, axis)
+        return along, groups if own is not None else _regrouped(groups, along)
 
     def _axis(self, grid: Geometry, scan: Geometry, along: int | None) -> int | None:
         """The axis of the network's grid that runs along one of the scan's."""
@@ -202,132 +187,18 @@ class _Pass:
         return next((axis for axis, place in enumerate(places) if place is not None and place[0] == along), None)
 
     def _blocks(self, axis: int | None, stages: Stages) -> Blocks:
-        """The logits in blocks, turned back from the mirror."""
-        dims = [one + 1 for one in self.mirrored]
-        volume = self.volume.as_tensor().flip(dims) if dims else self.volume.as_tensor()
-        blocks = logits_in_blocks(volume, self.network, self.inferer, axis=axis, avoided=self.avoided)
+        blocks = logits_in_blocks(self.volume.as_tensor(), self.network, self.inferer, axis=axis)
         if blocks is not None:
             parts = timed_parts(blocks.parts, stages)
-            try:
-                first = next(parts)
-            except NotBlockwiseError:
-                blocks = None
-            else:
-                turned = (part.flip(dims) if dims else part for part in chain([first], parts))
-                if blocks.axis not in self.mirrored:
-                    return Blocks(blocks.axis, turned)
-                last_first = list(turned)[::-1]  # across a mirrored axis the last block is the scan's first
-                return Blocks(blocks.axis, iter(last_first))
+            with suppress(NotBlockwiseError):
+                return Blocks(blocks.axis, chain([next(parts)], parts))
         with stages.timed("infer"):
-            logits = predict_logits(MetaTensor(volume, affine=self.volume.affine), self.network, self.inferer)
-        whole = logits.as_tensor().flip(dims) if dims else logits.as_tensor()
-        return Blocks(axis or 0, iter([whole]))
-
-
-@dataclass(eq=False)
-class _Average:
-    """What all passes say of the scan; mutable: filled plane by plane."""
-
-    scan: Geometry
-    segmenter: Segmenter
-    measures: bool
-    sink: ProbabilitySink | None
-    labels: torch.Tensor | None = None
-    entropy: torch.Tensor | None = None
-    mutual_information: torch.Tensor | None = None
-    counts: dict[int, torch.Tensor] = field(default_factory=dict)
-    """Voxels of each label, by pass; where there is one pass, of what is sure and what is possible."""
-
-    @property
-    def is_regions(self) -> bool:
-        """Whether channels are regions that may overlap."""
-        return self.segmenter.region_threshold is not None
-
-    @torch.no_grad()  # not inference mode: what the bundle does with the labels afterwards may write into them
-    def add(self, axis: int, first: int, logits: Sequence[torch.Tensor], models: Sequence[int]) -> None:
-        """The logits (L, I, J, K) of one group of planes from every pass, and the model of each pass."""
-        of_models = [
-            torch.stack([one for one, owner in zip(logits, models, strict=True) if owner == model]).mean(0)
-            for model in sorted(set(models))
-        ]
-        mean = torch.stack([self._probabilities(one) for one in of_models]).mean(0)
-        self._put("labels", axis, first, self._labels(of_models, mean))
-        if self.sink is not None:
-            self.sink(axis, first, mean)
-        if not self.measures:
-            return
-        self._put("entropy", axis, first, self._entropy(mean))
-        passes = [self._probabilities(one) for one in logits]
-        if len(passes) > 1:
-            expected = torch.stack([self._entropy(one) for one in passes]).mean(0)
-            total = self._entropy(torch.stack(passes).mean(0))
-            self._put("mutual_information", axis, first, (total - expected).clamp_(min=0))
-        if not self.is_regions:
-            self._count(passes)
-
-    def uncertainty(self, segmentation: Segmentation) -> Uncertainty | None:
-        """How certain the segmentation is; None where that was not measured."""
-        if not self.measures:
-            return None
-        assert self.entropy is not None, "measured with the labels"
-        shared = self.mutual_information
-        return Uncertainty(
-            entropy=self.entropy[0].cpu().numpy(),
-            mutual_information=None if shared is None else shared[0].cpu().numpy(),
-            volume_interval_ml=self._intervals(segmentation) if self.counts else None,
-        )
-
-    def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        return logits.sigmoid() if self.is_regions else logits.softmax(0)
-
-    def _labels(self, of_models: Sequence[torch.Tensor], mean: torch.Tensor) -> torch.Tensor:
-        """(1, …) uint8 labels, or (L, …) float32 regions; from the logits where one model decides, as alone."""
-        alone = of_models[0] if len(of_models) == 1 else None
-        threshold = self.segmenter.region_threshold
-        if threshold is None:
-            check_classes(len(mean))
-            return (mean if alone is None else alone).argmax(0, keepdim=True).to(torch.uint8)
-        is_in = mean > threshold if alone is None else alone > border_logit(threshold)
-        return is_in.float()
-
-    def _entropy(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """(1, …), from 0, certain, to 1, where all labels are as likely; of regions, that of the least certain."""
-        if self.is_regions:
-            either: torch.Tensor = torch.special.entr(probabilities) + torch.special.entr(1 - probabilities)
-            return either.amax(0, keepdim=True) / math.log(2)
-        nats: torch.Tensor = torch.special.entr(probabilities).sum(0, keepdim=True)
-        return nats / math.log(max(2, probabilities.shape[0]))
-
-    def _count(self, passes: Sequence[torch.Tensor]) -> None:
-        n_labels = passes[0].shape[0]
-        if len(passes) > 1:
-            found = [torch.bincount(one.argmax(0).flatten(), minlength=n_labels) for one in passes]
-        else:
-            found = [(passes[0] >= share).flatten(1).sum(1) for share in (SURE, POSSIBLE)]
-        for number, count in enumerate(found):
-            self.counts[number] = self.counts.get(number, 0) + count
-
-    def _intervals(self, segmentation: Segmentation) -> dict[str, tuple[float, float]]:
-        """Least and largest volume of each label in mL, with that of the segmentation itself among them."""
-        counts = torch.stack([*self.counts.values()]).cpu().numpy()
-        ml = self.scan.voxel_volume_mm3 / 1000
-        result = {}
-        for label in segmentation.label_table:
-            own = int(np.count_nonzero(segmentation.labels == label.index))
-            every = [own, *(int(count) for count in counts[:, label.index])] if label.index < counts.shape[1] else [own]
-            result[label.name] = (min(every) * ml, max(every) * ml)
-        return result
-
-    def _put(self, name: str, axis: int, first: int, values: torch.Tensor) -> None:
-        whole = getattr(self, name)
-        if whole is None:
-            whole = torch.zeros((values.shape[0], *self.scan.shape), dtype=values.dtype, device=values.device)
-            setattr(self, name, whole)
-        whole.narrow(axis + 1, first, values.shape[axis + 1]).copy_(values)
+            logits = predict_logits(self.volume, self.network, self.inferer)
+        return Blocks(axis or 0, iter([logits.as_tensor()]))
 
 
 def _regrouped(groups: Iterator[_Group], axis: int) -> Iterator[_Group]:
-    """The same planes in groups as every pass has them."""
+    """A scan that comes in one piece, in groups as every pass has them."""
     for _, _, values in groups:
         for number, part in enumerate(torch.split(values, PLANES_AT_ONCE, dim=axis + 1)):
             yield axis, number * PLANES_AT_ONCE, part
@@ -346,7 +217,9 @@ def _met(streams: Sequence[Iterator[_Group]]) -> Iterator[tuple[int, int, list[t
         yield axis, first, row
 
 
-def _inner(inferer: Inferer) -> Inferer:
-    """What runs on each mirror image."""
-    inner: Inferer = inferer.inferer if isinstance(inferer, MirrorInferer) else inferer
-    return inner
+def _apart(inferer: Inferer, *, in_mirrors: bool) -> Sequence[Inferer]:
+    """Inferers whose mean is that of one: one a plane, and one a mirror image where those are to be told apart."""
+    if isinstance(inferer, MirrorInferer):
+        planes = [MirrorInferer(plane, inferer.axes) for plane in _apart(inferer.inferer, in_mirrors=in_mirrors)]
+        return [one for plane in planes for one in (plane.passes if in_mirrors else (plane,))]
+    return inferer.planes if isinstance(inferer, ThreePlaneInferer) else (inferer,)

@@ -5,7 +5,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import nn
 
-from medseg.errors import RunError
+from medseg.inference.finite import finite
 
 __all__ = ["predict_logits"]
 
@@ -20,9 +20,4 @@ def predict_logits(image: MetaTensor, network: nn.Module, inferer: Inferer) -> M
         RunError: the network gave values that are no numbers, which no label can be chosen from.
     """
     logits = inferer(image.as_tensor()[None], network)[0].float()
-    if any(bool(channel.isnan().any()) for channel in logits):
-        raise RunError(
-            "the network gave values that are not numbers (NaN): the weights are damaged, or overflow on this device. "
-            "Verify the bundle, or try --device cpu."
-        )
-    return MetaTensor(logits, affine=image.affine)
+    return MetaTensor(finite(logits), affine=image.affine)

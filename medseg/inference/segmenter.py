@@ -21,7 +21,16 @@ from medseg.geometry import Geometry, geometry_of
 from medseg.inference.blocks import Blocks, NotBlockwiseError, Slab, Slabs, logits_in_blocks, logits_in_slabs
 from medseg.inference.constant import ConstantWindowsOnce
 from medseg.inference.counting import watched_windows, windows_of
-from medseg.inference.ladder import Rung, is_out_of_memory, rungs, too_little_memory, within
+from medseg.inference.finite import FiniteLogits
+from medseg.inference.ladder import (
+    HalfPrecision,
+    Rung,
+    is_out_of_memory,
+    more_memory,
+    rungs,
+    too_little_memory,
+    within,
+)
 from medseg.inference.on_scan import restore_blocks
 from medseg.inference.predict import predict_logits
 from medseg.inference.preprocessing import preprocess
@@ -88,6 +97,8 @@ class Segmenter:
     """What so many windows take together within the network, in 10⁶ bytes, where that is known."""
     reuses_constant_windows: bool = True
     """Whether windows that show nothing are computed once; the labels are the same."""
+    name: str = "the model"
+    """What a message calls it."""
 
     def __call__(self, image: MetaTensor, *, stages: Stages | None = None) -> Segmentation:
         """The labels of an image (C, I, J, K) float32 as read, on the image's own grid.
@@ -142,6 +153,20 @@ class Segmenter:
         """How many windows a preprocessed volume of these sizes takes; None where the inferer has none."""
         return windows_of(self.inferer, sizes)
 
+    def computing(self, network: nn.Module, rung: Rung) -> nn.Module:
+        """The network as it computes on a rung; logits that are no numbers end the run with a word on what to do."""
+        runtime = self.runtime.choice.name if self.runtime else "torch"
+        precision = " in half precision" if rung.is_half or isinstance(network, HalfPrecision) else ""
+        if rung.is_half:
+            advice = f"memory is too little for more precision: {more_memory(self.device)}"
+        elif precision or runtime != "torch":
+            advice = "use --runtime torch, which computes in float32"
+        else:
+            elsewhere = "" if self.device.type == "cpu" else ", or try --device cpu"
+            advice = f"its weights are damaged, or overflow: download or copy them again{elsewhere}"
+        named = f"{self.name}, computed by {runtime} on {self.device}{precision},"
+        return FiniteLogits(rung.network(network), named=named, advice=advice)
+
     def rungs_for(self, inferer: Inferer, *, stages: Stages) -> list[Rung]:
         """The ways to take the inferer's windows, the first one that fits into the memory that is free first."""
         steps = list(rungs(inferer, device=self.device))
@@ -161,7 +186,7 @@ class Segmenter:
             RunError: not even the last rung fits into the device's memory.
         """
         for rung in self.rungs_for(self.inferer, stages=stages):
-            computing = rung.network(network)
+            computing = self.computing(network, rung)
             sparing = ConstantWindowsOnce(computing) if self.reuses_constant_windows else None
             try:
                 restored = self._inferred(

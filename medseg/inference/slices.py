@@ -1,14 +1,16 @@
 """Slices: a volume through a 2D network, slice by slice in batches, with neighbouring slices as context."""
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from typing import Any
 
 import torch
 from monai.inferers import Inferer, sliding_window_inference
 
 from medseg.errors import ImageError
+from medseg.inference.mean import mean_of
 from medseg.inference.windows import count_windows
-from medseg.transforms import check_slices, stack_slices
+from medseg.transforms import check_slices, mirror_slices, stack_slices
 
 __all__ = ["SliceBySliceInferer"]
 
@@ -48,6 +50,8 @@ class SliceBySliceInferer(Inferer):
         self.batch_size = batch_size
         self.overlap = overlap
         self.cval = cval
+        self.mirrors: tuple[tuple[int, ...], ...] = ((),)
+        """Axes of the volume that are mirrored together; the logits are the mean of these passes, each turned back."""
 
     def __call__(
         self,
@@ -74,16 +78,25 @@ class SliceBySliceInferer(Inferer):
         for first in range(0, count, block):
             numbers = range(count)[first : first + block]
             with torch.inference_mode():
-                logits = sliding_window_inference(
-                    stack_slices(volume, axis=self.axis, context=self.context, numbers=numbers),
-                    self.roi_size,
-                    block,
-                    network,
-                    overlap=self.overlap,
-                    mode="gaussian",
-                    cval=self.cval,
-                )
+                stack = stack_slices(volume, axis=self.axis, context=self.context, numbers=numbers)
+                logits = mean_of(self._logits(stack, network, mirrored) for mirrored in self.mirrors)
             yield logits.movedim(0, self.axis + 1)
+
+    def mirrored(self, mirrors: Sequence[tuple[int, ...]]) -> "SliceBySliceInferer":
+        """The same over mirror images: each names the axes of the volume that are mirrored together."""
+        result = copy(self)
+        result.mirrors = tuple(mirrors)
+        return result
+
+    def _logits(
+        self, stack: torch.Tensor, network: Callable[[torch.Tensor], torch.Tensor], mirrored: Sequence[int]
+    ) -> torch.Tensor:
+        """Logits (N, L, H, W) of slices (N, C, H, W) by way of a mirror image."""
+        given = mirror_slices(stack, mirrored, axis=self.axis, context=self.context)
+        logits: torch.Tensor = sliding_window_inference(
+            given, self.roi_size, self.batch_size, network, overlap=self.overlap, mode="gaussian", cval=self.cval
+        )
+        return mirror_slices(logits, mirrored, axis=self.axis)
 
     def count_windows(self, sizes: Sequence[int]) -> int:
         """How many windows a volume of these sizes takes."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 import torch
 from monai.inferers import Inferer
 
+from medseg.inference.mean import mean_of
 from medseg.inference.slices import SliceBySliceInferer
 
 __all__ = ["ThreePlaneInferer"]
@@ -32,11 +33,7 @@ class ThreePlaneInferer(Inferer):
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         """Mean logits (1, L, I, J, K) of a volume (1, C, I, J, K)."""
-        first, *others = self.planes
-        total = first(inputs, network, *args, **kwargs)
-        for plane in others:
-            total = total.add_(plane(inputs, network, *args, **kwargs))
-        return total.div_(N_PLANES)
+        return mean_of(plane(inputs, network, *args, **kwargs) for plane in self.planes)
 
     @property
     def planes(self) -> tuple[SliceBySliceInferer, ...]:

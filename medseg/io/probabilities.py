@@ -63,11 +63,12 @@ def _rounded(values: torch.Tensor) -> torch.Tensor:
 
 def _shared_out(values: torch.Tensor) -> torch.Tensor:
     """All steps, shared out among the labels of a voxel: what is left after rounding down goes to the largest rests."""
-    exact = values.double() * STEPS
+    exact = values.movedim(0, -1).float().contiguous() * STEPS  # a voxel's labels side by side: sorted in half the time
     whole = exact.floor()
-    left = STEPS - whole.sum(0, keepdim=True)
-    rank = (exact - whole).argsort(dim=0, descending=True, stable=True).argsort(dim=0)
-    return (whole + (rank < left)).to(torch.uint8)
+    left = STEPS - whole.sum(-1, keepdim=True)
+    order = (exact - whole).argsort(dim=-1, descending=True, stable=True)
+    gets_one = torch.arange(len(values), device=values.device) < left
+    return whole.scatter_add_(-1, order, gets_one.to(whole.dtype)).to(torch.uint8).movedim(-1, 0)
 
 
 def _opened(path: Path, geometry: Geometry, *, n_channels: int) -> NDArray[np.uint8]:

@@ -3,7 +3,7 @@
 from medseg.transforms.components import FillHolesd, RemoveSmallComponentsd, fill_holes, remove_small_components
 from medseg.transforms.masking import RandMaskPatchesd
 from medseg.transforms.regions import RegionsToLabelsd
-from medseg.transforms.slices import CentralSliced, check_slices, stack_slices
+from medseg.transforms.slices import CentralSliced, check_slices, mirror_slices, stack_slices
 
 __all__ = [
     "CentralSliced",
@@ -13,6 +13,7 @@ __all__ = [
     "RemoveSmallComponentsd",
     "check_slices",
     "fill_holes",
+    "mirror_slices",
     "remove_small_components",
     "stack_slices",
 ]

@@ -8,13 +8,14 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
+from einops import rearrange
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
 
 from medseg.errors import ImageError, SettingsError
 
-__all__ = ["CentralSliced", "check_slices", "stack_slices"]
+__all__ = ["CentralSliced", "check_slices", "mirror_slices", "stack_slices"]
 
 
 def stack_slices(volume: torch.Tensor, *, axis: int, context: int, numbers: Sequence[int]) -> torch.Tensor:
@@ -33,6 +34,22 @@ def stack_slices(volume: torch.Tensor, *, axis: int, context: int, numbers: Sequ
     offsets = torch.arange(-context, context + 1)
     neighbours = (torch.as_tensor(numbers)[:, None] + offsets).clamp(0, len(slices) - 1)
     return slices[neighbours.to(slices.device)].flatten(1, 2)
+
+
+def mirror_slices(slices: torch.Tensor, mirrored: Sequence[int], *, axis: int, context: int = 0) -> torch.Tensor:
+    """Slices (N, C·(2·context+1), H, W) of a volume as they would be cut from its mirror image, each in its place.
+
+    Args:
+        mirrored: the volume's axes along which it is mirrored; where ``axis`` is one, neighbours change sides.
+        axis: the volume's axis across which the slices were cut.
+    """
+    in_plane = [one for one in range(3) if one != axis]
+    dims = [in_plane.index(one) + 2 for one in mirrored if one != axis]
+    slices = slices.flip(dims) if dims else slices
+    if axis not in mirrored or not context:
+        return slices
+    neighbours = rearrange(slices, "n (s c) h w -> n s c h w", s=2 * context + 1)
+    return rearrange(neighbours.flip(1), "n s c h w -> n (s c) h w")
 
 
 class CentralSliced(MapTransform):

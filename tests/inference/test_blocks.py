@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from monai.inferers import SimpleInferer, SlidingWindowInferer
 from torch import nn
 
-from medseg.errors import RunError
 from medseg.inference import SliceBySliceInferer
 from medseg.inference.blend import Blend
 from medseg.inference.blocks import NotBlockwiseError, logits_in_blocks, logits_in_slabs
@@ -139,11 +138,4 @@ def test_an_inferer_whose_windows_are_not_known_gives_no_blocks():
 def test_a_network_of_another_kind_of_output_is_told_apart(network):
     blocks = logits_in_blocks(volume_of((9, 9, 9)), network, SlidingWindowInferer(roi_size=(8, 8, 8)))
     with pytest.raises(NotBlockwiseError):
-        next(blocks.parts)
-
-
-def test_logits_that_are_no_numbers_stop_the_run():
-    inferer = SlidingWindowInferer(roi_size=(8, 8, 8))
-    blocks = logits_in_blocks(volume_of((9, 9, 9)), lambda windows: windows * float("nan"), inferer)
-    with pytest.raises(RunError, match="not numbers"):
         next(blocks.parts)

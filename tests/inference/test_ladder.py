@@ -10,7 +10,7 @@ from monai.transforms import Compose
 from torch import nn
 
 from medseg.errors import RunError
-from medseg.inference import MirrorInferer, Segmenter, SliceBySliceInferer, Stages, rungs
+from medseg.inference import ManyPasses, MirrorInferer, Segmenter, SliceBySliceInferer, Stages, rungs
 from medseg.inference.ladder import HalfPrecision, is_out_of_memory, within
 from medseg.labels import Label, LabelTable
 
@@ -61,6 +61,33 @@ def test_each_step_down_is_told_and_the_labels_stay_the_same(monkeypatch, image)
         "cpu ran out of memory with the windows that the bundle takes together: trying with less.",
         "cpu ran out of memory with 2 windows at once: trying with less.",
     ]
+
+
+def test_a_model_with_fewer_rungs_stays_in_full_precision_while_the_other_takes_smaller_batches(monkeypatch, image):
+    class Sensitive(nn.Module):
+        """Counts how often it computes in half precision."""
+
+        n_half = 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.n_half += torch.is_autocast_enabled("cpu")
+            return torch.cat([-x, x], dim=1)
+
+    sensitive = Sensitive()
+    alone = replace(segmenter_with(sensitive, monkeypatch), inferer=SlidingWindowInferer((8, 8, 8), overlap=0.5))
+    in_slices = replace(segmenter_with(Greedy(most=1), monkeypatch), inferer=SliceBySliceInferer(0, (8, 8)))
+    expected = ManyPasses((alone, replace(in_slices, network=Greedy(most=16))))(image).labels
+    for models in ((alone, in_slices), (in_slices, alone)):
+        told: list[str] = []
+        found = ManyPasses(models)(image, stages=Stages(told=told.append)).labels
+        assert (found == expected).all()
+        assert sensitive.n_half == 0
+        assert [one.split(" with ", 1)[1].split(":")[0] for one in told] == [
+            "the windows that the bundle takes together",
+            "8 windows at once",
+            "4 windows at once",
+            "2 windows at once",
+        ]
 
 
 def test_the_last_rung_computes_in_half_precision(monkeypatch, image):
