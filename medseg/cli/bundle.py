@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from medseg.cli.console import messages, print_json, progress_bars
+from medseg.cli.console import messages, print_json, progress_bars, working
 from medseg.cli.context import options_of
 from medseg.cli.data_options import DataRoot, root_of
+from medseg.cli.loading import are_brought_along, import_monai_alone, without_garbage_collection
 
 __all__ = ["bundle_app"]
 
@@ -24,16 +25,16 @@ def list_bundles(ctx: typer.Context) -> None:
     options = options_of(ctx)
     from rich.table import Table
 
-    from medseg.bundle import find_bundles, load_bundle
+    from medseg.bundle.found import find_bundles, found_bundle
 
-    bundles = [load_bundle(folder) for folder in find_bundles().values()]
+    bundles = [found_bundle(folder) for folder in find_bundles().values()]
     if options.json:
         print_json(
             [
                 {
                     "name": entry.name,
                     "version": entry.version,
-                    "task": entry.metadata.get("task"),
+                    "task": entry.task,
                     "has_weights": entry.weights_path.is_file(),
                 }
                 for entry in bundles
@@ -43,7 +44,7 @@ def list_bundles(ctx: typer.Context) -> None:
     table = Table("name", "version", "task", "weights")
     for entry in bundles:
         weights = "here" if entry.weights_path.is_file() else "missing"
-        table.add_row(entry.name, entry.version, str(entry.metadata.get("task", "")), weights)
+        table.add_row(entry.name, entry.version, entry.task, weights)
     messages.print(table)
 
 
@@ -53,9 +54,12 @@ def info(ctx: typer.Context, bundle: NameOrFolder) -> None:
     options = options_of(ctx)
     from rich.table import Table
 
-    from medseg.bundle import bundle_facts, load_bundle
+    with working("building the network", shown=not options.quiet), without_garbage_collection():
+        if are_brought_along([bundle]):
+            import_monai_alone()
+        from medseg.bundle import bundle_facts, load_bundle
 
-    facts = bundle_facts(load_bundle(bundle))
+        facts = bundle_facts(load_bundle(bundle))
     if options.json:
         print_json(facts)
         return

@@ -1,20 +1,26 @@
 """Data sets: manifests that name cases, splits, labels and licences, and the files behind them."""
 
-from medseg.data.check import DataCheck, Finding, check_data
+from typing import TYPE_CHECKING
+
 from medseg.data.download import fetch_case
 from medseg.data.fetch import OnBytes, fetch_file
-from medseg.data.fingerprint import Fingerprint, data_fingerprint
 from medseg.data.folds import k_folds
-from medseg.data.label_schema import (
-    LabelSchema,
-    Region,
-    check_convertible,
-    convert_labels,
-    load_schema,
-    schema_names,
-)
+from medseg.data.label_schema import LabelSchema, Region, check_convertible, convert_labels, load_schema, schema_names
 from medseg.data.manifest import Archive, Channel, DataCase, DataManifest, load_manifest, manifest_names
 from medseg.data.splits import Split, SplitRule, Splits
+from medseg.first_use import imported_at_first_use
+
+if TYPE_CHECKING:
+    from medseg.data.check import DataCheck, Finding, check_data
+    from medseg.data.fingerprint import Fingerprint, data_fingerprint
+else:
+    __getattr__ = imported_at_first_use(
+        __name__,
+        {
+            "check": ("DataCheck", "Finding", "check_data"),
+            "fingerprint": ("Fingerprint", "data_fingerprint"),
+        },
+    )
 
 __all__ = [
     "Archive",
