@@ -11,12 +11,12 @@ import errno
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medseg.errors import OutputError
 
-__all__ = ["atomic_write", "check_target", "flush_folder"]
+__all__ = ["atomic_write", "check_target", "flush_folder", "without_empty_folders"]
 
 ADVICE = {
     errno.EACCES: "no permission to write there. Choose another folder or change its permissions.",
@@ -54,6 +54,21 @@ def atomic_write(path: Path, *, overwrite: bool) -> Iterator[Path]:
         raise _output_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def without_empty_folders(folder: Path) -> Iterator[None]:
+    """Within, ``folder`` and those above it may be made; of those made, the empty ones are gone after the block.
+
+    For work that makes its folder first and may fail before anything lies in it.
+    """
+    absent = [one for one in (folder, *folder.parents) if not os.path.lexists(one)]
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # one that is not empty, or is a file, and all above it
+            for one in absent:
+                one.rmdir()
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:

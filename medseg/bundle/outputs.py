@@ -110,7 +110,7 @@ def plan_outputs(
     for paths in planned.values():
         if paths.labels.resolve() in inputs:
             raise OutputError(f"{paths.labels.name} is an input: results never replace it. Choose another --output.")
-        for path in paths.all:
+        for path in (paths.labels, *paths.all):  # the labels first: they are what a person named
             if len(planned) > 1 and path.is_file() and not overwrite:
                 raise OutputError(
                     f"{path} exists already and was not replaced. Go on with --resume where a cohort was interrupted, "

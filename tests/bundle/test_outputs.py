@@ -61,7 +61,7 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
 
 
 def test_a_label_file_in_a_folder_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(OutputError, match=r"its folder does not exist. Create the folder first"):
+    with pytest.raises(OutputError, match=r"nowhere/a\.nii\.gz cannot be written: its folder does not exist. Create"):
         plan_outputs([case("a")], tmp_path / "nowhere" / "a.nii.gz", overwrite=False)
 
 

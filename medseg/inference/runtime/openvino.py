@@ -42,6 +42,9 @@ REVISION = 5
 Capture = Callable[[nn.Module, tuple[int, ...]], Any]
 """A network and the shape of its batches (B, C, *S) to what OpenVINO converts."""
 
+NOTE_PLACE = ["medseg", "note"]
+"""Where OpenVINO's file of a network keeps a word about its conversion."""
+
 LIMIT_S = 120.0
 """That the compiler may take at any rate: for the largest network here it takes 5 s on two idle cores."""
 
@@ -68,14 +71,15 @@ def compile_openvino(golden: Golden, *, key: str, cache: Path) -> Compiled:
     model = cache / f"{name}.xml"
     folder = cache / "compiled" / f"{name}_{precision}_{n_threads}_{this_machine('openvino')}"
     if model.is_file() and _is_filled(folder):
-        compiled = Compiled(_loaded(model, folder, golden.shape, precision=precision), precision)
+        compiled = Compiled(_loaded(model, folder, golden.shape, precision=precision), precision, note=_note_of(model))
     else:
         cache.mkdir(parents=True, exist_ok=True)
         tidy(cache, name=kept_as, revision=REVISION)
         try:
             compiled = _made(golden, model, folder, precision=precision, capture=captured)
-        except NotConvertedError:
-            compiled = _made(golden, model, folder, precision=precision, capture=exported)
+        except NotConvertedError as error:
+            note = f"converted by torch.export, because the quicker conversion failed ({error})"
+            compiled = _made(golden, model, folder, precision=precision, capture=exported, note=note)
     let_go_of_pages(folder)
     return compiled
 
@@ -89,8 +93,17 @@ def _loaded(model: Path, folder: Path, shape: tuple[int, ...], *, precision: str
     return CompiledNetwork(_computing(request), batch_size=shape[0], window=shape[1:])
 
 
-def _made(golden: Golden, model: Path, compiled: Path, *, precision: str, capture: Capture) -> Compiled:
-    """Convert, unless ``model`` is there, and compile; what is kept takes its place when it is complete and proved."""
+def _note_of(model: Path) -> str:
+    """What was kept with a converted network about its conversion; mostly nothing."""
+    kept = import_quietly().Core().read_model(model)
+    return str(kept.get_rt_info(NOTE_PLACE).value) if kept.has_rt_info(NOTE_PLACE) else ""
+
+
+def _made(golden: Golden, model: Path, compiled: Path, *, precision: str, capture: Capture, note: str = "") -> Compiled:
+    """Convert, unless ``model`` is there, and compile; what is kept takes its place when it is complete and proved.
+
+    ``note`` is kept in the converted network.
+    """
     with TemporaryDirectory(dir=model.parent, prefix=UNFINISHED) as name:
         folder = Path(name)
         order = Order(
@@ -106,7 +119,7 @@ def _made(golden: Golden, model: Path, compiled: Path, *, precision: str, captur
             network = _loaded(path, Path(order.folder), golden.shape, precision=precision)
         else:
             converted = replace(order, model=str(folder / "model.xml"))
-            path, limit_s = _converted_and_compiled(golden, converted, capture=capture, folder=folder)
+            path, limit_s = _converted_and_compiled(golden, converted, capture=capture, folder=folder, note=note)
             network = _loaded(path, Path(order.folder), golden.shape, precision=precision)
             proof = prove(network, golden, precision=precision)
             if not proof.is_rounding:
@@ -116,10 +129,12 @@ def _made(golden: Golden, model: Path, compiled: Path, *, precision: str, captur
             path.with_suffix(".bin").replace(model.with_suffix(".bin"))
             path.replace(model)
         _take_place(Path(order.folder), compiled)
-    return Compiled(network, precision, proof)
+    return Compiled(network, precision, proof, note=_note_of(model))
 
 
-def _converted_and_compiled(golden: Golden, order: Order, *, capture: Capture, folder: Path) -> tuple[Path, float]:
+def _converted_and_compiled(
+    golden: Golden, order: Order, *, capture: Capture, folder: Path, note: str
+) -> tuple[Path, float]:
     """The model that was compiled, and how long the compiler might have taken."""
     began = time.monotonic()
     with _told_apart():
@@ -127,7 +142,7 @@ def _converted_and_compiled(golden: Golden, order: Order, *, capture: Capture, f
     # Conversion leaves the other processors idle; a capture is Python throughout, and two would wait for one another.
     with ThreadPoolExecutor(max_workers=1) as pool:
         expected = pool.submit(lambda: golden.expected)
-        _convert(graph, golden.shape, Path(order.model))
+        _convert(graph, golden.shape, Path(order.model), note=note)
         limit_s = LIMIT_S + LIMIT_SHARE * (time.monotonic() - began)
         compiled = _compiled(order, folder=folder, limit_s=limit_s)
         expected.result()
@@ -179,13 +194,15 @@ def exported(network: nn.Module, shape: tuple[int, ...]) -> torch.export.Exporte
         return torch.export.export(network, (torch.zeros(shape),), strict=False)
 
 
-def _convert(graph: Any, shape: tuple[int, ...], path: Path) -> None:
+def _convert(graph: Any, shape: tuple[int, ...], path: Path, *, note: str) -> None:
     openvino = import_quietly()
     with _told_apart():
         model = openvino.convert_model(graph)
         model.reshape(list(shape))
         separate_heads(openvino, model)
         widen_kernels(openvino, model)
+        if note:
+            model.set_rt_info(note, NOTE_PLACE)
     _write(model, path)
 
 
