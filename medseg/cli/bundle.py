@@ -7,7 +7,7 @@ import typer
 
 from medseg.cli.console import messages, print_json, progress_bars, working
 from medseg.cli.context import options_of
-from medseg.cli.data_options import DataRoot, root_of
+from medseg.cli.data_options import DataRoot, manifest_of, root_of
 from medseg.cli.loading import are_brought_along, import_monai_alone, without_garbage_collection
 
 __all__ = ["bundle_app"]
@@ -91,9 +91,8 @@ def create(
     """Make a new model for a data set: its settings follow from the training cases, each with its reason."""
     options = options_of(ctx)
     from medseg.bundle import choose_device, create_bundle
-    from medseg.data import load_manifest
 
-    manifest = load_manifest(data)
+    manifest = manifest_of(data, options=options)
     folder = output or Path(f"{network}_{manifest.name.lower().replace(' ', '_')}")
     with progress_bars(shown=not options.quiet) as progress:
         bar = progress.add_task("reading the data", total=None)

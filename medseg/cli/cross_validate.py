@@ -9,7 +9,7 @@ import typer
 
 from medseg.cli.console import messages, print_json, progress_bars
 from medseg.cli.context import options_of
-from medseg.cli.data_options import Data, DataRoot, root_of
+from medseg.cli.data_options import Data, DataRoot, manifest_of, root_of
 
 if TYPE_CHECKING:
     from medseg.training import Candidate, CrossValidation
@@ -36,14 +36,13 @@ def cross_validate(
     """
     options = options_of(ctx)
     from medseg.bundle import choose_device, load_bundle
-    from medseg.data import load_manifest
     from medseg.inference import keep_freed_memory
     from medseg.training import cross_validate as run_cross_validation
     from medseg.training import with_settings
 
     keep_freed_memory()
     recipes = [with_settings(load_bundle(bundle, overlays=("train",)), settings or []) for bundle in bundles]
-    manifest = load_manifest(data)
+    manifest = manifest_of(data, options=options)
     with progress_bars(shown=not options.quiet) as progress:
         bars = {}
 

@@ -74,7 +74,7 @@ def check(
     numbers, channels that look swapped, left taken for right, labels that look like another edition's.
     """
     options = options_of(ctx)
-    from medseg.data import check_data, load_manifest
+    from medseg.data import check_data, images_without_labels, load_manifest
 
     manifest = load_manifest(data)
     with progress_bars(shown=not options.quiet) as progress:
@@ -90,6 +90,7 @@ def check(
                 "name": manifest.name,
                 "cases": result.checked,
                 "absent": list(result.absent),
+                "unlabelled_test_images": list(result.unlabelled),
                 "findings": [vars(finding) for finding in result.findings],
             }
         )
@@ -97,6 +98,8 @@ def check(
         for finding in result.findings:
             messages.print(f"{finding.case_id}: {finding.kind}: {finding.found}. Fix: {finding.fix}.", markup=False)
         if not options.quiet:
+            if result.unlabelled:
+                messages.print(f"{images_without_labels(manifest, 'test')}: not checked.", markup=False)
             absent = f", {len(result.absent)} of the manifest are not here" if result.absent else ""
             found = f"{len(result.findings)} defects" if result.findings else "no defect"
             messages.print(f"{manifest.name}: {result.checked} cases checked{absent}: {found}.", markup=False)

@@ -8,6 +8,7 @@ from medseg.data.folds import k_folds
 from medseg.data.label_schema import LabelSchema, Region, check_convertible, convert_labels, load_schema, schema_names
 from medseg.data.manifest import Archive, Channel, DataCase, DataManifest, load_manifest, manifest_names
 from medseg.data.splits import Split, SplitRule, Splits
+from medseg.data.unlabelled import images_without_labels
 from medseg.first_use import imported_at_first_use
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ __all__ = [
     "data_fingerprint",
     "fetch_case",
     "fetch_file",
+    "images_without_labels",
     "k_folds",
     "load_manifest",
     "load_schema",
