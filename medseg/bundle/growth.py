@@ -9,12 +9,13 @@ bounded here.
 import ast
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
 
 from monai.bundle import ConfigParser
 
+from medseg.bundle.amounts import CALLED, SOMETHING, Amount, Kind, all_of, capped, either, of_constant, together
 from medseg.bundle.expressions import COMPREHENSIONS, REFERENCE, dotted_name, is_import
 
 __all__ = ["Growth"]
@@ -30,33 +31,6 @@ SHOWN: Final = 80
 
 WIDTH: Final = re.compile(r"%[^a-zA-Z%]*[\d*]")
 """A format that fills up with blanks, by as many as it says."""
-
-Kind = Literal["whole", "float", "text", "many", "unknown"]
-NUMBERS: Final = ("whole", "float")
-
-
-@dataclass(frozen=True)
-class Amount:
-    """The most that a value may hold: how many values through all nesting, the largest number, one of its entries."""
-
-    values: float
-    largest: float
-    kind: Kind
-    entry: "Amount | None" = None
-
-    @property
-    def is_number(self) -> bool:
-        """Whether it is surely a single number."""
-        return self.kind in NUMBERS
-
-    @property
-    def one(self) -> "Amount":
-        """What a loop over it gives."""
-        return self.entry or self
-
-
-SOMETHING: Final = Amount(1, 1000, "unknown")
-"""What is built or given when it runs: a network, a scan, a device."""
 
 
 class OutgrownError(Exception):
@@ -113,14 +87,14 @@ class Growth:
         if isinstance(value, Mapping):
             if "_target_" in value:
                 return SOMETHING
-            return _together([self._of_value(inner, f"{place}::{key}") for key, inner in value.items()])
+            return together([self._of_value(inner, f"{place}::{key}") for key, inner in value.items()])
         if isinstance(value, list):
-            return _together([self._of_value(inner, f"{place}::{index}") for index, inner in enumerate(value)])
+            return together([self._of_value(inner, f"{place}::{index}") for index, inner in enumerate(value)])
         if isinstance(value, str) and value[:1] == "$":
             return SOMETHING if is_import(value[1:]) else self._of_expression(value[1:], place)
         if isinstance(value, str) and value[:1] in ("@", "%") and REFERENCE.fullmatch(f"@{value[1:]}"):
             return self._of_expression(f"@{value[1:]}", place)
-        return _of_constant(value)
+        return of_constant(value)
 
 
 def _of_node(node: ast.AST, known: Mapping[str, Amount]) -> Amount:
@@ -139,7 +113,7 @@ def _of_node(node: ast.AST, known: Mapping[str, Amount]) -> Amount:
 
 def _of_any(node: ast.AST, known: Mapping[str, Amount]) -> Amount:
     if isinstance(node, ast.Constant):
-        return _of_constant(node.value)
+        return of_constant(node.value)
     if isinstance(node, ast.Name):
         return known.get(node.id, SOMETHING)
     if isinstance(node, COMPREHENSIONS):
@@ -156,16 +130,8 @@ def _of_any(node: ast.AST, known: Mapping[str, Amount]) -> Amount:
     if isinstance(node, ast.Subscript):
         return parts[0] if isinstance(node.slice, ast.Slice) else parts[0].one
     if isinstance(node, ast.Tuple | ast.List | ast.Set | ast.Dict):
-        return _together(parts)
-    return _all_of(parts) if isinstance(node, ast.Compare) else _either(parts)
-
-
-def _of_constant(value: object) -> Amount:
-    if isinstance(value, bool | int):
-        return Amount(1, _capped(lambda: float(abs(value))), "whole")
-    if isinstance(value, float):
-        return Amount(1, abs(value), "float")
-    return Amount(max(len(value), 1), 1, "text") if isinstance(value, str | bytes) else SOMETHING
+        return together(parts)
+    return all_of(parts) if isinstance(node, ast.Compare) else either(parts)
 
 
 def _of_operation(node: ast.BinOp, left: Amount, right: Amount) -> Amount:
@@ -182,8 +148,8 @@ def _of_operation(node: ast.BinOp, left: Amount, right: Amount) -> Amount:
         is_filled = not isinstance(node.left, ast.Constant) or WIDTH.search(str(node.left.value)) is not None
         return replace(left, values=math.inf if is_filled else left.values + 300 * right.values)
     if isinstance(node.op, ast.Add) and ("text" in (left.kind, right.kind) or left.kind == right.kind == "many"):
-        return replace(_either([left, right]), values=left.values + right.values)
-    return _all_of([left, right])
+        return replace(either([left, right]), values=left.values + right.values)
+    return all_of([left, right])
 
 
 def _of_numbers(node: ast.BinOp, left: Amount, right: Amount) -> Amount:
@@ -199,7 +165,7 @@ def _of_numbers(node: ast.BinOp, left: Amount, right: Amount) -> Amount:
         ast.Mod: lambda: b,
     }
     kind: Kind = "float" if isinstance(node.op, ast.Div) or "float" in (left.kind, right.kind) else "whole"
-    return Amount(1, _capped(operations.get(type(node.op), lambda: a + b)), kind)
+    return Amount(1, capped(operations.get(type(node.op), lambda: a + b)), kind)
 
 
 def _of_comprehension(
@@ -217,7 +183,7 @@ def _of_comprehension(
         for test in part.ifs:
             _of_node(test, inside)
     results = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
-    one = _either([_of_node(result, inside) for result in results])
+    one = either([_of_node(result, inside) for result in results])
     return Amount(rounds * len(results) * one.values, one.largest, "many", one)
 
 
@@ -228,91 +194,5 @@ def _of_call(node: ast.Call, known: Mapping[str, Amount]) -> Amount:
     if name in CALLED:
         return CALLED[name](given or [first])
     if name and name.partition(".")[0] not in known:  # of torch or numpy
-        return _all_of(given)
-    return _all_of([_of_node(node.func, known), *given])
-
-
-def _of_range(given: Sequence[Amount]) -> Amount:
-    largest = max(one.largest for one in given)
-    return Amount(sum(one.largest for one in given[:2]), largest, "many", Amount(1, largest, "whole"))
-
-
-def _of_sum(given: Sequence[Amount]) -> Amount:
-    one = given[0].one
-    values = 1 if one.is_number else sum(amount.values for amount in given)
-    return replace(one, values=values, largest=one.largest * max(given[0].values, 1))
-
-
-def _whole(given: Sequence[Amount]) -> Amount:
-    """``int`` and the like: a text of digits is a number of as many."""
-    values = given[0].values
-    return Amount(1, given[0].largest if given[0].kind != "text" else _capped(lambda: 10.0**values), "whole")
-
-
-def _as_text(given: Sequence[Amount]) -> Amount:
-    return Amount(given[0].values * (32 + math.log10(given[0].largest + 1)), 1, "text")
-
-
-def _in_pairs(given: Sequence[Amount]) -> Amount:
-    pair = _together([one.one for one in given] + [Amount(1, given[0].values, "whole")])
-    return Amount(sum(one.values for one in given) * 2, pair.largest, "many", pair)
-
-
-def _either(amounts: Sequence[Amount]) -> Amount:
-    """One of them, whichever."""
-    if not amounts:
-        return SOMETHING
-    kinds = {amount.kind for amount in amounts}
-    entries = [amount.entry for amount in amounts if amount.entry is not None]
-    return Amount(
-        max(amount.values for amount in amounts),
-        max(amount.largest for amount in amounts),
-        kinds.pop() if len(kinds) == 1 else "whole" if kinds <= set(NUMBERS) else "unknown",
-        _either(entries) if entries else None,
-    )
-
-
-def _together(amounts: Sequence[Amount]) -> Amount:
-    """All of them in one container."""
-    one = _either(amounts)
-    return Amount(sum(amount.values for amount in amounts), one.largest if amounts else 0, "many", one)
-
-
-def _all_of(amounts: Sequence[Amount]) -> Amount:
-    """Something made of all of them: tensors laid out over one another have the product of their sizes."""
-    values = math.prod(amount.values for amount in amounts)
-    return Amount(values, max((amount.largest for amount in amounts), default=1), "unknown")
-
-
-def _capped(compute: Callable[[], float]) -> float:
-    try:
-        return compute()
-    except OverflowError:
-        return math.inf
-
-
-CALLED: Final[Mapping[str, Callable[[Sequence[Amount]], Amount]]] = {
-    "range": _of_range,
-    "sum": _of_sum,
-    "str": _as_text,
-    "len": lambda given: Amount(1, given[0].values, "whole"),
-    "enumerate": _in_pairs,
-    "zip": _in_pairs,
-    "math.exp": lambda given: Amount(1, math.inf, "float"),
-    "math.prod": lambda given: Amount(1, _capped(lambda: max(given[0].largest, 1) ** given[0].values), "whole"),
-    **{name: lambda given: Amount(1, 1, "whole") for name in ("all", "any", "bool")},
-    **dict.fromkeys(("int", "round", "math.ceil", "math.floor"), _whole),
-    **{name: lambda given: replace(_whole(given), kind="float") for name in ("float", "math.log", "math.sqrt")},
-    **{name: lambda given: given[0].one if len(given) == 1 else _either(given) for name in ("max", "min")},
-    **{
-        f"os.path.{name}": lambda given: Amount(sum(one.values + 1 for one in given), 1, "text")
-        for name in ("basename", "dirname", "join")
-    },
-    "dict": _together,
-    **{
-        name: lambda given: Amount(given[0].values, given[0].largest, "many", given[0].one)
-        for name in ("list", "set", "sorted", "tuple")
-    },
-    "abs": lambda given: given[0],
-}
-"""What the functions that ``expressions`` let through make of their arguments."""
+        return all_of(given)
+    return all_of([_of_node(node.func, known), *given])
