@@ -36,6 +36,7 @@ SOMETHING: Final = Amount(1, 1000, "unknown")
 
 
 def of_constant(value: object) -> Amount:
+    """A value as it stands in the text."""
     if isinstance(value, bool | int):
         return Amount(1, capped(lambda: float(abs(value))), "whole")
     if isinstance(value, float):
@@ -96,6 +97,7 @@ def all_of(amounts: Sequence[Amount]) -> Amount:
 
 
 def capped(compute: Callable[[], float]) -> float:
+    """A number, or infinity where it is beyond the floating ones."""
     try:
         return compute()
     except OverflowError:
