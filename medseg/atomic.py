@@ -80,7 +80,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
     try:
         if path.is_dir():
             raise OutputError(f"{path} is a folder: the path of a file was expected. Add a file name.")
-        if path.exists() and not overwrite:
+        if os.path.lexists(path) and not overwrite:  # a link that leads nowhere holds the name as well
             raise _exists(path)
         if not path.parent.exists():
             raise _output_error(path, FileNotFoundError(errno.ENOENT, "absent"))

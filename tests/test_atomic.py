@@ -68,6 +68,12 @@ def test_an_existing_file_is_not_replaced_without_overwrite(tmp_path):
     assert target.read_text() == "first"
 
 
+def test_a_link_that_leads_nowhere_holds_its_name(tmp_path):
+    (tmp_path / "x.json").symlink_to(tmp_path / "gone")
+    with pytest.raises(OutputError, match="exists already"):
+        check_target(tmp_path / "x.json", overwrite=False)
+
+
 def test_a_file_that_appears_while_writing_is_not_replaced(tmp_path):
     target = tmp_path / "x.json"
     with pytest.raises(OutputError, match="exists already"):

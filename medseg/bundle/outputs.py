@@ -108,8 +108,9 @@ def plan_outputs(
     _refuse_same_name(planned)
     inputs = {channel.path.resolve() for case in cases for channel in case.channels}
     for paths in planned.values():
-        if paths.labels.resolve() in inputs:
-            raise OutputError(f"{paths.labels.name} is an input: results never replace it. Choose another --output.")
+        own = next((path for path in (paths.labels, *paths.all) if path.resolve() in inputs), None)
+        if own is not None:
+            raise OutputError(f"{own.name} is an input: results never replace it. Choose another --output.")
         for path in (paths.labels, *paths.all):  # the labels first: they are what a person named
             if len(planned) > 1 and path.is_file() and not overwrite:
                 raise OutputError(

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.console import messages, print_json, progress_bars
+from medseg.cli.console import messages, print_json, print_table, progress_bars
 from medseg.cli.context import options_of
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from medseg.benchmark import Comparison
 
 __all__ = ["benchmark"]
@@ -68,7 +66,7 @@ def benchmark(
     if options.json:
         print_json(comparison.as_json())
     elif not options.quiet:
-        messages.print(_table(comparison))
+        _show(comparison)
         messages.print(
             f"{comparison.bundle_name} ({comparison.weights} weights) on {comparison.case_id}: whole processes in "
             f"turn, medians of {repeats}, {comparison.n_threads} threads, {comparison.device}.",
@@ -76,22 +74,21 @@ def benchmark(
         )
 
 
-def _table(comparison: Comparison) -> Table:
+def _show(comparison: Comparison) -> None:
     """One column a road: its medians, and how many times less medseg's takes."""
-    from rich.table import Table
-
     roads = [comparison.stock, *comparison.peers, *comparison.ours]
     stages = list(dict.fromkeys(stage for road in roads for stage in road.median_stages()))
-    table = Table("", *(road.name for road in roads))
-    table.add_row("computed by", *(road.computed_by for road in roads))
-    table.add_row("whole process", *(f"{road.median('seconds'):.1f} s" for road in roads))
-    table.add_row("first use", *(f"{road.first.seconds:.1f} s" if road.first else "" for road in roads))
+    rows = [
+        ["computed by", *(road.computed_by for road in roads)],
+        ["whole process", *(f"{road.median('seconds'):.1f} s" for road in roads)],
+        ["first use", *(f"{road.first.seconds:.1f} s" if road.first else "" for road in roads)],
+    ]
     for stage in stages:
         seconds = [road.median_stages().get(stage) for road in roads]
-        table.add_row(f"  {stage}", *("" if value is None else f"{value:.1f} s" for value in seconds))
-    table.add_row("processor time", *(f"{road.median('cpu_s'):.1f} s" for road in roads))
-    table.add_row("memory", *(f"{road.median('peak_mb') / 1000:.2f} GB" for road in roads))
+        rows.append([f"  {stage}", *("" if value is None else f"{value:.1f} s" for value in seconds)])
+    rows.append(["processor time", *(f"{road.median('cpu_s'):.1f} s" for road in roads)])
+    rows.append(["memory", *(f"{road.median('peak_mb') / 1000:.2f} GB" for road in roads)])
     for heading, measure in (("less time", "seconds"), ("less processor time", "cpu_s"), ("less memory", "peak_mb")):
-        table.add_row(heading, "", *(f"{comparison.ratio(road, measure):.2f}×" for road in roads[1:]))
-    table.add_row("same labels", "", *(f"{road.label_agreement:.4%}" for road in roads[1:]))
-    return table
+        rows.append([heading, "", *(f"{comparison.ratio(road, measure):.2f}×" for road in roads[1:])])
+    rows.append(["same labels", "", *(f"{road.label_agreement:.4%}" for road in roads[1:])])
+    print_table("", *(road.name for road in roads), rows=rows)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from medseg.cli.console import messages, print_json, progress_bars, working
+from medseg.cli.console import messages, print_json, print_table, progress_bars, working
 from medseg.cli.context import options_of
 from medseg.cli.data_options import DataRoot, manifest_of, root_of
 from medseg.cli.loading import are_brought_along, import_monai_alone, without_garbage_collection
@@ -23,8 +23,6 @@ NameOrFolder = Annotated[str, typer.Argument(metavar="BUNDLE", help="Name or fol
 def list_bundles(ctx: typer.Context) -> None:
     """List the models that medseg brings along."""
     options = options_of(ctx)
-    from rich.table import Table
-
     from medseg.bundle.found import find_bundles, found_bundle
 
     bundles = [found_bundle(folder) for folder in find_bundles().values()]
@@ -40,20 +38,18 @@ def list_bundles(ctx: typer.Context) -> None:
                 for entry in bundles
             ]
         )
-        return
-    table = Table("name", "version", "task", "weights")
-    for entry in bundles:
-        weights = "here" if entry.weights_path.is_file() else "missing"
-        table.add_row(entry.name, entry.version, entry.task, weights)
-    messages.print(table)
+    elif not options.quiet:
+        rows = [
+            (entry.name, entry.version, entry.task, "here" if entry.weights_path.is_file() else "missing")
+            for entry in bundles
+        ]
+        print_table("name", "version", "task", "weights", rows=rows)
 
 
 @bundle_app.command("info")
 def info(ctx: typer.Context, bundle: NameOrFolder) -> None:
     """Show what a model takes, what it finds, how large it is and how well it does."""
     options = options_of(ctx)
-    from rich.table import Table
-
     with working("building the network", shown=not options.quiet), without_garbage_collection():
         if are_brought_along([bundle]):
             import_monai_alone()
@@ -62,11 +58,8 @@ def info(ctx: typer.Context, bundle: NameOrFolder) -> None:
         facts = bundle_facts(load_bundle(bundle))
     if options.json:
         print_json(facts)
-        return
-    table = Table(show_header=False)
-    for key, value in facts.items():
-        table.add_row(key.replace("_", " "), _in_words(value))
-    messages.print(table)
+    elif not options.quiet:
+        print_table(rows=[(key.replace("_", " "), _in_words(value)) for key, value in facts.items()])
 
 
 def _in_words(value: object) -> str:
@@ -123,18 +116,14 @@ def create(
 def verify(ctx: typer.Context, bundle: NameOrFolder) -> None:
     """Check that a model is whole: metadata, labels, parts, weights, one pass of the network, licence."""
     options = options_of(ctx)
-    from rich.table import Table
-
     from medseg.bundle import load_bundle, verify_bundle
 
     checks = verify_bundle(load_bundle(bundle))
     if options.json:
         print_json([{"check": check.name, "passed": check.is_passed, "found": check.found} for check in checks])
     elif not options.quiet:
-        table = Table("check", "", "found")
-        for check in checks:
-            table.add_row(check.name, "passed" if check.is_passed else "FAILED", check.found)
-        messages.print(table)
+        rows = [(check.name, "passed" if check.is_passed else "FAILED", check.found) for check in checks]
+        print_table("check", "", "found", rows=rows)
     if not all(check.is_passed for check in checks):
         raise typer.Exit(2)
 
@@ -160,8 +149,6 @@ def import_released_weights(
 ) -> None:
     """Bring weights that others published under medseg's names, and account for every key."""
     options = options_of(ctx)
-    from rich.table import Table
-
     from medseg.bundle import import_weights
 
     imported = import_weights(
@@ -170,10 +157,8 @@ def import_released_weights(
     if options.json:
         print_json({**imported.as_json(), "files": [str(path) for path in imported.files]})
     elif not options.quiet:
-        table = Table("keys", "number")
-        for name, number in imported.report.counts.items():
-            table.add_row(name, str(number))
-        messages.print(table)
+        counts = imported.report.counts.items()
+        print_table("keys", "number", rows=[(name, str(number)) for name, number in counts])
         if imported.merging is not None:
             messages.print(f"patch merging: {imported.merging}")
         for path in imported.files:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medseg.cli.console import messages, print_json, progress_bars
+from medseg.cli.console import messages, print_json, print_table, progress_bars
 from medseg.cli.context import options_of
 from medseg.cli.data_options import DataRoot, root_of
 
@@ -29,37 +29,28 @@ Manifest = Annotated[
 def list_data(ctx: typer.Context) -> None:
     """List the data sets that medseg knows."""
     options = options_of(ctx)
-    from rich.table import Table
-
     from medseg.data import load_manifest, manifest_names
 
     manifests = [load_manifest(name) for name in manifest_names()]
     if options.json:
         print_json([_facts(manifest) for manifest in manifests])
-        return
-    table = Table("name", "data set", "labels", "licence")
-    for manifest in manifests:
-        table.add_row(manifest.name, manifest.title, str(len(manifest.labels)), manifest.licence)
-    messages.print(table)
+    elif not options.quiet:
+        rows = [(one.name, one.title, str(len(one.labels)), one.licence) for one in manifests]
+        print_table("name", "data set", "labels", "licence", rows=rows)
 
 
 @data_app.command("info")
 def info(ctx: typer.Context, data: Manifest) -> None:
     """Show where a data set is to be had, how its folder looks, and what its channels, labels and splits are."""
     options = options_of(ctx)
-    from rich.table import Table
-
     from medseg.data import load_manifest
 
     manifest = load_manifest(data)
     facts = _facts(manifest)
     if options.json:
         print_json(facts | {"cases": manifest.splits.model_dump() if manifest.splits else None})
-        return
-    table = Table(show_header=False)
-    for key, value in facts.items():
-        table.add_row(key.replace("_", " "), _in_words(value))
-    messages.print(table)
+    elif not options.quiet:
+        print_table(rows=[(key.replace("_", " "), _in_words(value)) for key, value in facts.items()])
 
 
 @data_app.command("check")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.console import messages, print_json, progress_bars
+from medseg.cli.console import messages, print_json, print_table, progress_bars
 from medseg.cli.context import options_of
 
 if TYPE_CHECKING:
@@ -63,9 +63,6 @@ def evaluate(
 
 def _show(evaluation: Evaluation) -> None:
     """A row a label: means with their confidence intervals, and how often a mask was empty."""
-    from rich.table import Table
-    from rich.text import Text
-
     from medseg.evaluation import Outcome
 
     columns = {
@@ -75,7 +72,7 @@ def _show(evaluation: Evaluation) -> None:
         "nsd": (f"NSD at {evaluation.tolerance_mm:g} mm", 3),
     }
     empty = {Outcome.PREDICTION_EMPTY: "missed", Outcome.REFERENCE_EMPTY: "false", Outcome.BOTH_EMPTY: "absent"}
-    table = Table("label", *(heading for heading, _ in columns.values()), *empty.values())
+    rows: list[list[str | Text]] = []
     for name in evaluation.label_names:
         summaries = [
             _cell(evaluation.of_metric(metric, name=name), decimals=decimals)
@@ -83,8 +80,8 @@ def _show(evaluation: Evaluation) -> None:
         ]
         outcomes = [score.outcome for score in evaluation.of_label(name)]
         counts = [str(outcomes.count(outcome)) for outcome in empty]
-        table.add_row(Text(name), *summaries, *counts)  # Text: a label called "[left]" is no markup
-    messages.print(table)
+        rows.append([name, *summaries, *counts])
+    print_table("label", *(heading for heading, _ in columns.values()), *empty.values(), rows=rows)
     messages.print(
         f"Mean over {evaluation.n_cases} case{'s' if evaluation.n_cases > 1 else ''} [95 % interval]. "
         "missed: only in the reference; false: only in the prediction; both count with the worst value. "

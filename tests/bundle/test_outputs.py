@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from medseg.bundle import OutputPaths, plan_outputs
+from medseg.bundle.outputs import Extras
 from medseg.errors import OutputError
 from medseg.io import LABEL_SUFFIXES, CaseFiles, ChannelFile
 
@@ -90,6 +91,12 @@ def test_an_input_of_another_case_is_never_replaced(tmp_path):
     inputs = [case("b", tmp_path / "a.nii.gz"), case("a", tmp_path / "sub" / "a.nii.gz")]
     with pytest.raises(OutputError, match="is an input"):
         plan_outputs(inputs, tmp_path, overwrite=True)
+
+
+def test_no_map_beside_the_labels_replaces_an_input(tmp_path):
+    inputs = [case("a", tmp_path / "a_uncertainty.nii.gz")]
+    with pytest.raises(OutputError, match=r"a_uncertainty\.nii\.gz is an input"):
+        plan_outputs(inputs, tmp_path / "a.nii.gz", overwrite=True, extras=Extras(uncertainty=True))
 
 
 def test_an_input_behind_a_link_is_never_replaced(tmp_path):
