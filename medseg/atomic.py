@@ -16,7 +16,7 @@ from pathlib import Path
 
 from medseg.errors import OutputError
 
-__all__ = ["atomic_write", "check_target", "flush_folder", "without_empty_folders"]
+__all__ = ["atomic_write", "check_target", "flush_folder", "make_folder", "without_empty_folders"]
 
 ADVICE = {
     errno.EACCES: "no permission to write there. Choose another folder or change its permissions.",
@@ -54,6 +54,18 @@ def atomic_write(path: Path, *, overwrite: bool) -> Iterator[Path]:
         raise _output_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """A folder for results, and those above it, where they are not there yet.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made ({error.strerror}): choose another folder.") from error
 
 
 @contextmanager

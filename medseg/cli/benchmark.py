@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,11 +12,14 @@ import typer
 
 from medseg.cli.console import messages, print_json, print_table, progress_bars
 from medseg.cli.context import options_of
+from medseg.cli.ending import tidied_when_ended
 
 if TYPE_CHECKING:
     from medseg.benchmark import Comparison
 
 __all__ = ["benchmark"]
+
+NUMBERS = "benchmark.json"
 
 
 def benchmark(
@@ -34,7 +38,7 @@ def benchmark(
 ) -> None:
     """Measure medseg against MONAI's stock path: whole processes in turn, same weights, same scan."""
     options = options_of(ctx)
-    from medseg.atomic import atomic_write
+    from medseg.atomic import atomic_write, check_target, make_folder, without_empty_folders
     from medseg.benchmark import compare, draw_comparison
     from medseg.bundle import choose_device, load_bundle
     from medseg.errors import CaseError
@@ -45,7 +49,13 @@ def benchmark(
     cases = [case for case in resolved if isinstance(case, CaseFiles)]
     if len(cases) != 1 or len(resolved) != 1:
         raise CaseError(f"{len(resolved)} cases found: the benchmark takes one.")
-    with progress_bars(shown=not options.quiet) as progress:
+    with ExitStack() as stack:
+        if output is not None:  # before an hour of runs, and not after it
+            stack.enter_context(without_empty_folders(output))
+            make_folder(output)
+            check_target(output / NUMBERS, overwrite=True)
+        stack.enter_context(tidied_when_ended())
+        progress = stack.enter_context(progress_bars(shown=not options.quiet))
         task = progress.add_task("runs", total=None)
         comparison = compare(
             loaded,
@@ -58,11 +68,10 @@ def benchmark(
             with_nnunet=nnunet,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        with atomic_write(output / "benchmark.json", overwrite=True) as temporary:
-            temporary.write_text(json.dumps(comparison.as_json(), indent=2) + "\n", encoding="utf-8")
-        draw_comparison(comparison, output / "benchmark.png", overwrite=True)
+        if output is not None:
+            with atomic_write(output / NUMBERS, overwrite=True) as temporary:
+                temporary.write_text(json.dumps(comparison.as_json(), indent=2) + "\n", encoding="utf-8")
+            draw_comparison(comparison, output / "benchmark.png", overwrite=True)
     if options.json:
         print_json(comparison.as_json())
     elif not options.quiet:

@@ -8,6 +8,7 @@ import typer
 from medseg.cli.console import messages, print_json, print_table, progress_bars, working
 from medseg.cli.context import options_of
 from medseg.cli.data_options import DataRoot, manifest_of, root_of
+from medseg.cli.ending import tidied_when_ended
 from medseg.cli.loading import are_brought_along, import_monai_alone, without_garbage_collection
 
 __all__ = ["bundle_app"]
@@ -87,7 +88,7 @@ def create(
 
     manifest = manifest_of(data, options=options)
     folder = output or Path(f"{network}_{manifest.name.lower().replace(' ', '_')}")
-    with progress_bars(shown=not options.quiet) as progress:
+    with tidied_when_ended(), progress_bars(shown=not options.quiet) as progress:
         bar = progress.add_task("reading the data", total=None)
 
         def show(done: int, total: int) -> None:
@@ -151,9 +152,10 @@ def import_released_weights(
     options = options_of(ctx)
     from medseg.bundle import import_weights
 
-    imported = import_weights(
-        network, weights, output, config=config, merging=merging, start=start, overwrite=overwrite
-    )
+    with tidied_when_ended():
+        imported = import_weights(
+            network, weights, output, config=config, merging=merging, start=start, overwrite=overwrite
+        )
     if options.json:
         print_json({**imported.as_json(), "files": [str(path) for path in imported.files]})
     elif not options.quiet:

@@ -9,6 +9,7 @@ import typer
 
 from medseg.cli.console import messages, print_json, print_table, progress_bars
 from medseg.cli.context import options_of
+from medseg.cli.ending import tidied_when_ended
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -40,6 +41,7 @@ def evaluate(
     predicted where there is none, counts with the worst value; where it is in neither, the case is left out.
     """
     options = options_of(ctx)
+    from medseg.atomic import without_empty_folders
     from medseg.bundle import load_bundle, schema_of_cases
     from medseg.evaluation import check_targets, evaluate_pairs, pair_files, write_evaluation
 
@@ -50,10 +52,11 @@ def evaluate(
         model = load_bundle(bundle)
         schema = schema_of_cases([pair.case_id for pair in pairs], model.label_schema)
         label_table, regions = schema.label_table, model.regions_of(schema)
-    with progress_bars(shown=not options.quiet) as progress:
-        tracked = progress.track(pairs, description="comparing")
-        evaluation = evaluate_pairs(tracked, label_table=label_table, tolerance_mm=tolerance_mm, regions=regions)
-    table, summary = write_evaluation(evaluation, output, overwrite=overwrite)
+    with tidied_when_ended(), without_empty_folders(output):
+        with progress_bars(shown=not options.quiet) as progress:
+            tracked = progress.track(pairs, description="comparing")
+            evaluation = evaluate_pairs(tracked, label_table=label_table, tolerance_mm=tolerance_mm, regions=regions)
+        table, summary = write_evaluation(evaluation, output, overwrite=overwrite)
     if options.json:
         print_json(evaluation.summary())
     elif not options.quiet:

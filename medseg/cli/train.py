@@ -38,6 +38,7 @@ def train(
 ) -> None:
     """Train a model on a data set; a training that was killed goes on with --resume as if nothing had happened."""
     options = options_of(ctx)
+    from medseg.atomic import without_empty_folders
     from medseg.bundle import choose_device, load_bundle
     from medseg.inference import keep_freed_memory
     from medseg.training import pretrain as run_pretraining
@@ -48,7 +49,7 @@ def train(
     recipe = with_settings(load_bundle(bundle, overlays=("train",)), settings or [])
     manifest = manifest_of(data, options=options)
     is_main = os.environ.get("RANK", "0") == "0"  # torchrun starts several of us
-    with progress_bars(shown=not options.quiet and is_main) as progress:
+    with without_empty_folders(output), progress_bars(shown=not options.quiet and is_main) as progress:
         bars = {}
 
         def show(stage: str, done: int, total: int) -> None:
