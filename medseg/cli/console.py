@@ -15,8 +15,9 @@ from medseg.errors import OutputError
 
 __all__ = ["error_line", "messages", "print_json", "print_table", "progress_bars", "working"]
 
-WHOLE_NAMES = 30
-"""Characters of a table's first column that stay together while there is space: names are copied into commands."""
+FEW_COLUMNS = 4
+WHOLE_NAMES = 0.4
+"""A first column of up to this share of the terminal stays whole, if few stand beside it: its names are copied."""
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
 """Where everything goes that is said to a person."""
@@ -50,7 +51,8 @@ def print_table(*headings: str, rows: Iterable[Sequence[str | Text]]) -> None:
     cells = [[Text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
     names = headings or ("",) * len(cells[0])
     table = Table(*(Column(name, overflow="fold") for name in names), show_header=bool(headings))
-    table.columns[0].min_width = min(max((row[0].cell_len for row in cells), default=0), WHOLE_NAMES)
+    longest = max((row[0].cell_len for row in cells), default=0)
+    table.columns[0].no_wrap = len(names) <= FEW_COLUMNS and longest <= WHOLE_NAMES * messages.width
     for row in cells:
         table.add_row(*row)
     messages.print(table)

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from medseg.benchmark import measure
+
 
 def test_both_roads_are_run_and_agree(medseg_command, tiny_bundle, tmp_path, write_scan):
     scan = write_scan(tmp_path / "scan.nii.gz", shape=(24, 20, 18))
@@ -35,7 +37,7 @@ def test_a_cohort_is_refused(medseg_command, tiny_bundle, tmp_path, write_scan):
 def test_a_file_in_place_of_the_output_folder_is_refused_before_anything_is_measured(
     medseg_command, tiny_bundle, tmp_path, write_scan, monkeypatch
 ):
-    monkeypatch.setattr("medseg.benchmark.compare.run_process", None)  # would fail
+    monkeypatch.setattr(measure.subprocess, "Popen", None)  # would fail
     scan = write_scan(tmp_path / "scan.nii.gz", shape=(24, 20, 18))
     (tmp_path / "taken").touch()
     outcome = medseg_command("benchmark", scan, "--bundle", tiny_bundle, "--output", tmp_path / "taken")
