@@ -11,12 +11,12 @@ import errno
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medseg.errors import OutputError
 
-__all__ = ["atomic_write", "check_target", "flush_folder"]
+__all__ = ["atomic_write", "check_target", "flush_folder", "make_folder", "without_empty_folders"]
 
 ADVICE = {
     errno.EACCES: "no permission to write there. Choose another folder or change its permissions.",
@@ -56,6 +56,33 @@ def atomic_write(path: Path, *, overwrite: bool) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def make_folder(folder: Path) -> None:
+    """A folder for results, and those above it, where they are not there yet.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made ({error.strerror}): choose another folder.") from error
+
+
+@contextmanager
+def without_empty_folders(folder: Path) -> Iterator[None]:
+    """Within, ``folder`` and those above it may be made; of those made, the empty ones are gone after the block.
+
+    For work that makes its folder first and may fail before anything lies in it.
+    """
+    absent = [one for one in (folder, *folder.parents) if not os.path.lexists(one)]
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # one that is not empty, or is a file, and all above it
+            for one in absent:
+                one.rmdir()
+
+
 def check_target(path: Path, *, overwrite: bool) -> None:
     """Nothing, if a file may be written at ``path``; call it before the work whose result is to land there.
 
@@ -65,7 +92,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
     try:
         if path.is_dir():
             raise OutputError(f"{path} is a folder: the path of a file was expected. Add a file name.")
-        if path.exists() and not overwrite:
+        if os.path.lexists(path) and not overwrite:  # a link that leads nowhere holds the name as well
             raise _exists(path)
         if not path.parent.exists():
             raise _output_error(path, FileNotFoundError(errno.ENOENT, "absent"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medseg.atomic import atomic_write, check_target
+from medseg.atomic import atomic_write, check_target, without_empty_folders
 from medseg.errors import OutputError
 
 
@@ -66,6 +66,12 @@ def test_an_existing_file_is_not_replaced_without_overwrite(tmp_path):
     with pytest.raises(OutputError, match=r"x\.json exists already and was not replaced\. Use --overwrite"):
         write(target, "second")
     assert target.read_text() == "first"
+
+
+def test_a_link_that_leads_nowhere_holds_its_name(tmp_path):
+    (tmp_path / "x.json").symlink_to(tmp_path / "gone")
+    with pytest.raises(OutputError, match="exists already"):
+        check_target(tmp_path / "x.json", overwrite=False)
 
 
 def test_a_file_that_appears_while_writing_is_not_replaced(tmp_path):
@@ -163,3 +169,24 @@ def test_a_file_beyond_the_size_limit_leaves_nothing_behind(tmp_path, full_disk)
     with pytest.raises(OutputError, match="is larger than this disk or account allows"):
         write(tmp_path / "x.bin", "x" * 100_000)
     assert names(tmp_path) == []
+
+
+def test_folders_that_were_made_and_stayed_empty_are_gone_after_a_failure(tmp_path):
+    with pytest.raises(ValueError, match="no scan"), without_empty_folders(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "b").mkdir(parents=True)
+        raise ValueError("no scan")
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_holds_something_stays_with_all_above_it(tmp_path):
+    with without_empty_folders(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "b").mkdir(parents=True)
+        (tmp_path / "a" / "b" / "labels.json").touch()
+    assert (tmp_path / "a" / "b" / "labels.json").is_file()
+
+
+def test_an_empty_folder_that_was_there_before_stays(tmp_path):
+    (tmp_path / "a").mkdir()
+    with without_empty_folders(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "b").mkdir()
+    assert names(tmp_path) == ["a"]

@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ from typing import Any
 from medseg.errors import RunError
 
 __all__ = ["ProcessRun", "run_process"]
+
+PATIENCE_S = 15.0
+"""For processes that were asked to end."""
 
 WATCHER = Path(__file__).with_name("watch.py")
 
@@ -53,15 +58,38 @@ def run_process(module: str, words: Sequence[str], *, environment: Mapping[str, 
     """
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        done = subprocess.run(
-            [sys.executable, str(WATCHER), str(report), sys.executable, "-m", module, *words],
-            capture_output=True,
-            text=True,
-            env={**os.environ, **environment},
-            check=False,
-        )
-        found = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {"exit_code": done.returncode}
+        words = [sys.executable, str(WATCHER), str(report), sys.executable, "-m", module, *words]
+        code, out, err = _run_together(words, environment={**os.environ, **environment})
+        found = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {"exit_code": code}
     if found.pop("exit_code"):
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = (err.strip().splitlines() or ["it said nothing"])[-1]
         raise RunError(f"{module} failed: {last}")
-    return ProcessRun(**found, stage_s={}), done.stdout
+    return ProcessRun(**found, stage_s={}), out
+
+
+def _run_together(command: Sequence[str], *, environment: Mapping[str, str]) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command; whoever interrupts it ends all that it started, too."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=os.name == "posix"
+    )
+    with process:
+        try:
+            out, err = process.communicate()
+        except BaseException:
+            _end(process)
+            raise
+    return process.returncode, out, err
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a process and those it started: asked first, so that they put away what is half written."""
+    if os.name != "posix":
+        process.kill()
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE_S)
+            return

@@ -8,6 +8,7 @@ torch in it.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 KIB = 1024
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda number, frame: None)  # sent to the command as well, whose end is waited for
     began = time.perf_counter()
     process = subprocess.Popen(sys.argv[2:])
     _, status, usage = os.wait4(process.pid, 0)

@@ -1,21 +1,48 @@
 """Bundles: finding, loading and running the model folders that say everything about one model."""
 
-from medseg.bundle.build import build_network, build_segmenter, choose_device
-from medseg.bundle.cohort import CaseEnd, run_cases
-from medseg.bundle.create import create_bundle
+from typing import TYPE_CHECKING
+
 from medseg.bundle.download import download_large_files, large_files
-from medseg.bundle.edition import edition_of, schema_of_cases
-from medseg.bundle.evaluate import evaluate_bundle, evaluate_split
-from medseg.bundle.facts import bundle_facts
-from medseg.bundle.forecast import Forecast, forecast, together, with_maps
-from medseg.bundle.imported import ImportedWeights, import_weights
-from medseg.bundle.load import Bundle, find_bundles, load_bundle, load_weights, parse_settings, sha256_of
-from medseg.bundle.metadata import differences, metadata_schema, network_data_format
-from medseg.bundle.outputs import Extras, OutputPaths, plan_outputs
-from medseg.bundle.plan import Plan, plan_bundle
-from medseg.bundle.runner import CaseResult, Runner
-from medseg.bundle.segment import segment
-from medseg.bundle.verify import Check, verify_bundle
+from medseg.bundle.found import find_bundles
+from medseg.first_use import imported_at_first_use
+
+if TYPE_CHECKING:
+    from medseg.bundle.build import build_network, build_segmenter, choose_device
+    from medseg.bundle.cohort import CaseEnd, run_cases
+    from medseg.bundle.create import create_bundle
+    from medseg.bundle.edition import edition_of, schema_of_cases
+    from medseg.bundle.evaluate import evaluate_bundle, evaluate_split
+    from medseg.bundle.facts import bundle_facts
+    from medseg.bundle.forecasting import Forecast, forecast, together, with_maps
+    from medseg.bundle.imported import ImportedWeights, import_weights
+    from medseg.bundle.load import Bundle, load_bundle, load_weights, parse_settings, sha256_of
+    from medseg.bundle.metadata import differences, metadata_schema, network_data_format
+    from medseg.bundle.outputs import Extras, OutputPaths, plan_outputs
+    from medseg.bundle.plan import Plan, plan_bundle
+    from medseg.bundle.runner import CaseResult, Runner
+    from medseg.bundle.segmenting import segment
+    from medseg.bundle.verify import Check, verify_bundle
+else:
+    __getattr__ = imported_at_first_use(
+        __name__,
+        {
+            "build": ("build_network", "build_segmenter", "choose_device"),
+            "cohort": ("CaseEnd", "run_cases"),
+            "create": ("create_bundle",),
+            "edition": ("edition_of", "schema_of_cases"),
+            "evaluate": ("evaluate_bundle", "evaluate_split"),
+            "facts": ("bundle_facts",),
+            "forecasting": ("Forecast", "forecast", "together", "with_maps"),
+            "imported": ("ImportedWeights", "import_weights"),
+            "load": ("Bundle", "load_bundle", "load_weights", "parse_settings", "sha256_of"),
+            "metadata": ("differences", "metadata_schema", "network_data_format"),
+            "outputs": ("Extras", "OutputPaths", "plan_outputs"),
+            "plan": ("Plan", "plan_bundle"),
+            "runner": ("CaseResult", "Runner"),
+            "segmenting": ("segment",),
+            "verify": ("Check", "verify_bundle"),
+        },
+    )
 
 __all__ = [
     "Bundle",

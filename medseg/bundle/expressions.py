@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["forbidden_import", "forbidden_part", "is_import"]
+__all__ = ["dotted_name", "forbidden_import", "forbidden_part", "is_import"]
 
 REFERENCE: Final = re.compile(r"@(?:\w*)(?:(?:::|#)\w*)*")
 """A reference to another entry of the configuration, as MONAI writes it."""
@@ -172,7 +172,7 @@ def _first_forbidden(node: ast.AST, known: frozenset[str]) -> str | None:
 def _parts_of_call(node: ast.Call, known: frozenset[str]) -> str | Sequence[ast.AST]:
     """What is left to look at in a call of a listed function or method; of any other call, its words."""
     arguments: list[ast.AST] = [*node.args, *(keyword.value for keyword in node.keywords)]
-    name = _dotted(node.func)
+    name = dotted_name(node.func)
     if name is not None and name.partition(".")[0] not in known:
         return arguments if name in CALLS else f"{name}()"
     if not isinstance(node.func, ast.Attribute):  # a variable or an entry that is called could be anything
@@ -181,7 +181,7 @@ def _parts_of_call(node: ast.Call, known: frozenset[str]) -> str | Sequence[ast.
 
 
 def _parts_of_name(node: ast.Attribute | ast.Name, known: frozenset[str]) -> str | Sequence[ast.AST]:
-    dotted = _dotted(node)
+    dotted = dotted_name(node)
     if dotted is not None and dotted.partition(".")[0] not in known:
         return [] if VALUES.fullmatch(dotted) else dotted
     if isinstance(node, ast.Name):
@@ -209,12 +209,12 @@ def _forbidden_in_comprehension(
     return next((found for part in results if (found := _first_forbidden(part, known)) is not None), None)
 
 
-def _dotted(node: ast.AST) -> str | None:
+def dotted_name(node: ast.AST) -> str | None:
     """``torch.cuda.is_available`` as text, None for anything that is not names joined by dots."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):
-        root = _dotted(node.value)
+        root = dotted_name(node.value)
         return None if root is None else f"{root}.{node.attr}"
     return None
 

@@ -1,4 +1,7 @@
-"""The state of an installation: each part, what was found, and the fix for what is missing."""
+"""The state of an installation: each part, what was found, and the fix for what is missing.
+
+Only what asks torch for a GPU imports it, so that an installation whose torch is broken is told so.
+"""
 
 import platform
 import shutil
@@ -9,10 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
-import torch
 
 from medseg.bundle.download import large_files
-from medseg.bundle.load import find_bundles, load_bundle
+from medseg.bundle.found import find_bundles, found_bundle
 from medseg.errors import MedsegError
 from medseg.free_memory import free_memory_bytes, total_memory_bytes
 
@@ -68,7 +70,14 @@ def _packages() -> list[Finding]:
 
 
 def _devices() -> list[Finding]:
-    findings = [Finding("CPU", "well", f"{psutil.cpu_count()} cores, {torch.get_num_threads()} threads in torch")]
+    cores = f"{psutil.cpu_count()} cores"
+    try:
+        import torch
+    except Exception as error:  # noqa: BLE001  a broken installation fails in many ways, and this is to tell of it
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        fix = "pip install -c constraints.txt --force-reinstall torch"
+        return [Finding("CPU", "well", cores), Finding("torch's import", "missing", reason, fix)]
+    findings = [Finding("CPU", "well", f"{cores}, {torch.get_num_threads()} threads in torch")]
     if not torch.cuda.is_available():
         fix = "install a CUDA build of torch, if this machine has an NVIDIA GPU"
         return [*findings, Finding("GPU", "optional", "none that torch can use: the CPU is used", fix)]
@@ -106,7 +115,7 @@ def _models() -> list[Finding]:
     findings = []
     for name, folder in find_bundles().items():
         try:
-            bundle = load_bundle(folder)
+            bundle = found_bundle(folder)
         except MedsegError as error:
             findings.append(Finding(name, "missing", str(error), "install medseg again"))
             continue

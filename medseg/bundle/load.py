@@ -20,18 +20,15 @@ from safetensors import SafetensorError
 from torch import nn
 
 from medseg.bundle.foreign import adapted, gives_regions, region_labels, without_own_steps
+from medseg.bundle.found import find_bundles, weights_in
 from medseg.bundle.trust import check_digest, check_imports, check_part
 from medseg.data import Channel, LabelSchema, load_schema
 from medseg.errors import BundleError
 from medseg.io import ChannelSpec
 from medseg.labels import LabelTable
 from medseg.networks.checkpoints import open_weights
-from medseg.shared_folder import shared_folder
 
-__all__ = ["Bundle", "find_bundles", "load_bundle", "load_weights", "parse_settings", "sha256_of"]
-
-WEIGHTS_FILES = ("models/model.safetensors", "models/model.pt")
-"""Where trained weights lie in a bundle: ours, and the name that MONAI's model zoo uses."""
+__all__ = ["Bundle", "load_bundle", "load_weights", "parse_settings", "sha256_of"]
 
 MOST_VALUES = 300_000
 """In one configuration file; lists of the cases of large data sets have some ten thousand."""
@@ -124,8 +121,7 @@ class Bundle:
     @property
     def weights_path(self) -> Path:
         """Where the trained weights lie, or should."""
-        places = [self.folder / name for name in WEIGHTS_FILES]
-        return self.weights or next((path for path in places if path.is_file()), places[0])
+        return self.weights or weights_in(self.folder)
 
     def entry(self, key: str) -> Any:
         """One value of the configuration, as written.
@@ -178,12 +174,6 @@ class Bundle:
             raise BundleError(
                 f"bundle {self.name}: {part!r} cannot be built: {_one_line(_innermost(error))}"
             ) from error
-
-
-def find_bundles() -> dict[str, Path]:
-    """The bundles that medseg brings along, by name."""
-    folders = sorted(shared_folder("bundles").glob("*/configs"))
-    return {folder.parent.name: folder.parent for folder in folders}
 
 
 def load_bundle(name_or_folder: str | Path, *, overlays: Sequence[str] = (), trust: str | None = None) -> Bundle:

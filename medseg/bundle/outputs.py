@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.atomic import check_target
+from medseg.atomic import check_target, make_folder
 from medseg.errors import OutputError
 from medseg.io import LABEL_SUFFIXES, PROBABILITY_SUFFIX, CaseFiles
 from medseg.segmentation import Segmentation
@@ -101,16 +101,17 @@ def plan_outputs(
                 f"{output.name} is neither a folder nor a label file: end it in {', '.join(LABEL_SUFFIXES)}, "
                 "or give a folder."
             )
-        _make_folder(output)
+        make_folder(output)
         planned = {
             case.case_id: OutputPaths.beside(output / f"{case.case_id}{DEFAULT_SUFFIX}", extras) for case in cases
         }
     _refuse_same_name(planned)
     inputs = {channel.path.resolve() for case in cases for channel in case.channels}
     for paths in planned.values():
-        if paths.labels.resolve() in inputs:
-            raise OutputError(f"{paths.labels.name} is an input: results never replace it. Choose another --output.")
-        for path in paths.all:
+        own = next((path for path in (paths.labels, *paths.all) if path.resolve() in inputs), None)
+        if own is not None:
+            raise OutputError(f"{own.name} is an input: results never replace it. Choose another --output.")
+        for path in (paths.labels, *paths.all):  # the labels first: they are what a person named
             if len(planned) > 1 and path.is_file() and not overwrite:
                 raise OutputError(
                     f"{path} exists already and was not replaced. Go on with --resume where a cohort was interrupted, "
@@ -137,10 +138,3 @@ def _refuse_same_name(planned: Mapping[str, OutputPaths]) -> None:
             other = owner.setdefault(path, case_id)
             if other != case_id:
                 raise OutputError(f"{path.name} would belong to {other} and to {case_id}: rename one of the two.")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be made ({error.strerror}): choose another --output.") from error

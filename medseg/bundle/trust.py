@@ -2,8 +2,8 @@
 
 A bundle is a configuration, and MONAI's configurations can call anything. For a bundle that medseg does not bring
 along, each part is looked at before it is built: its ``_target_`` must be a network, transform, inferer, loss,
-optimiser or schedule of MONAI, torch or medseg, and its ``$`` expressions must stay within ``expressions``. Anything
-beyond needs the bundle's digest, which a person gives after having read it.
+optimiser or schedule of MONAI, torch or medseg, and its ``$`` expressions must stay within ``expressions`` and
+``growth``. Anything beyond needs the bundle's digest, which a person gives after having read it.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from monai.transforms import Transform
 from torch import nn, optim
 
 from medseg.bundle.expressions import REFERENCE, forbidden_import, forbidden_part, is_import
+from medseg.bundle.growth import MOST_VALUES, Growth
 from medseg.errors import BundleError
 
 __all__ = ["TrustError", "bundle_digest", "check_digest", "check_imports", "check_part", "class_of"]
@@ -113,13 +114,13 @@ def check_part(config: Mapping[str, Any], part: str, folder: Path) -> None:
     Raises:
         TrustError: it would build or call something that is not among what an unknown bundle may run.
     """
-    waiting, seen = [part], set()
+    waiting, seen, growth = [part], set(), Growth(config)
     while waiting:
         key = waiting.pop()
         if key in seen or key not in config:
             continue
         seen.add(key)
-        _check_value(config[key], key, folder)
+        _check_value(config[key], key, folder, growth)
         for _, text in _texts(config[key], key):
             waiting += _referred(text)
 
@@ -130,21 +131,24 @@ def _referred(text: str) -> list[str]:
     return [name for reference in references for name in re.split(r"[@%#:]+", reference) if name]
 
 
-def _check_value(value: Any, place: str, folder: Path) -> None:
+def _check_value(value: Any, place: str, folder: Path, growth: Growth) -> None:
     if isinstance(value, Mapping):
         if "_target_" in value:
             reason = _forbidden_target(value)
             if reason is not None:
                 raise _refusal(folder, place, reason)
         for key, inner in value.items():
-            _check_value(inner, f"{place}::{key}", folder)
+            _check_value(inner, f"{place}::{key}", folder, growth)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            _check_value(inner, f"{place}::{index}", folder)
+            _check_value(inner, f"{place}::{index}", folder, growth)
     elif isinstance(value, str) and value.startswith("$") and not is_import(value[1:]):
         found = forbidden_part(value[1:])
         if found is not None:
             raise _refusal(folder, place, f"runs {found}")
+        found = growth.outgrown(value[1:], place)
+        if found is not None:
+            raise _refusal(folder, place, f"makes more than {MOST_VALUES} values, or endless numbers, by {found}")
 
 
 def _forbidden_target(entry: Mapping[str, Any]) -> str | None:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.console import messages, print_json, progress_bars
+from medseg.cli.console import messages, print_json, print_table, progress_bars
 from medseg.cli.context import options_of
+from medseg.cli.ending import tidied_when_ended
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from medseg.benchmark import Comparison
 
 __all__ = ["benchmark"]
+
+NUMBERS = "benchmark.json"
 
 
 def benchmark(
@@ -36,7 +38,7 @@ def benchmark(
 ) -> None:
     """Measure medseg against MONAI's stock path: whole processes in turn, same weights, same scan."""
     options = options_of(ctx)
-    from medseg.atomic import atomic_write
+    from medseg.atomic import atomic_write, check_target, make_folder, without_empty_folders
     from medseg.benchmark import compare, draw_comparison
     from medseg.bundle import choose_device, load_bundle
     from medseg.errors import CaseError
@@ -47,7 +49,13 @@ def benchmark(
     cases = [case for case in resolved if isinstance(case, CaseFiles)]
     if len(cases) != 1 or len(resolved) != 1:
         raise CaseError(f"{len(resolved)} cases found: the benchmark takes one.")
-    with progress_bars(shown=not options.quiet) as progress:
+    with ExitStack() as stack:
+        if output is not None:  # before an hour of runs, and not after it
+            stack.enter_context(without_empty_folders(output))
+            make_folder(output)
+            check_target(output / NUMBERS, overwrite=True)
+        stack.enter_context(tidied_when_ended())
+        progress = stack.enter_context(progress_bars(shown=not options.quiet))
         task = progress.add_task("runs", total=None)
         comparison = compare(
             loaded,
@@ -60,15 +68,14 @@ def benchmark(
             with_nnunet=nnunet,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        with atomic_write(output / "benchmark.json", overwrite=True) as temporary:
-            temporary.write_text(json.dumps(comparison.as_json(), indent=2) + "\n", encoding="utf-8")
-        draw_comparison(comparison, output / "benchmark.png", overwrite=True)
+        if output is not None:
+            with atomic_write(output / NUMBERS, overwrite=True) as temporary:
+                temporary.write_text(json.dumps(comparison.as_json(), indent=2) + "\n", encoding="utf-8")
+            draw_comparison(comparison, output / "benchmark.png", overwrite=True)
     if options.json:
         print_json(comparison.as_json())
     elif not options.quiet:
-        messages.print(_table(comparison))
+        _show(comparison)
         messages.print(
             f"{comparison.bundle_name} ({comparison.weights} weights) on {comparison.case_id}: whole processes in "
             f"turn, medians of {repeats}, {comparison.n_threads} threads, {comparison.device}.",
@@ -76,22 +83,21 @@ def benchmark(
         )
 
 
-def _table(comparison: Comparison) -> Table:
+def _show(comparison: Comparison) -> None:
     """One column a road: its medians, and how many times less medseg's takes."""
-    from rich.table import Table
-
     roads = [comparison.stock, *comparison.peers, *comparison.ours]
     stages = list(dict.fromkeys(stage for road in roads for stage in road.median_stages()))
-    table = Table("", *(road.name for road in roads))
-    table.add_row("computed by", *(road.computed_by for road in roads))
-    table.add_row("whole process", *(f"{road.median('seconds'):.1f} s" for road in roads))
-    table.add_row("first use", *(f"{road.first.seconds:.1f} s" if road.first else "" for road in roads))
+    rows = [
+        ["computed by", *(road.computed_by for road in roads)],
+        ["whole process", *(f"{road.median('seconds'):.1f} s" for road in roads)],
+        ["first use", *(f"{road.first.seconds:.1f} s" if road.first else "" for road in roads)],
+    ]
     for stage in stages:
         seconds = [road.median_stages().get(stage) for road in roads]
-        table.add_row(f"  {stage}", *("" if value is None else f"{value:.1f} s" for value in seconds))
-    table.add_row("processor time", *(f"{road.median('cpu_s'):.1f} s" for road in roads))
-    table.add_row("memory", *(f"{road.median('peak_mb') / 1000:.2f} GB" for road in roads))
+        rows.append([f"  {stage}", *("" if value is None else f"{value:.1f} s" for value in seconds)])
+    rows.append(["processor time", *(f"{road.median('cpu_s'):.1f} s" for road in roads)])
+    rows.append(["memory", *(f"{road.median('peak_mb') / 1000:.2f} GB" for road in roads)])
     for heading, measure in (("less time", "seconds"), ("less processor time", "cpu_s"), ("less memory", "peak_mb")):
-        table.add_row(heading, "", *(f"{comparison.ratio(road, measure):.2f}×" for road in roads[1:]))
-    table.add_row("same labels", "", *(f"{road.label_agreement:.4%}" for road in roads[1:]))
-    return table
+        rows.append([heading, "", *(f"{comparison.ratio(road, measure):.2f}×" for road in roads[1:])])
+    rows.append(["same labels", "", *(f"{road.label_agreement:.4%}" for road in roads[1:])])
+    print_table("", *(road.name for road in roads), rows=rows)

@@ -5,9 +5,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from medseg.cli.console import messages, print_json, progress_bars
+from medseg.cli.console import messages, print_json, print_table, progress_bars, working
 from medseg.cli.context import options_of
-from medseg.cli.data_options import DataRoot, root_of
+from medseg.cli.data_options import DataRoot, manifest_of, root_of
+from medseg.cli.ending import tidied_when_ended
+from medseg.cli.loading import are_brought_along, import_monai_alone, without_garbage_collection
 
 __all__ = ["bundle_app"]
 
@@ -22,47 +24,43 @@ NameOrFolder = Annotated[str, typer.Argument(metavar="BUNDLE", help="Name or fol
 def list_bundles(ctx: typer.Context) -> None:
     """List the models that medseg brings along."""
     options = options_of(ctx)
-    from rich.table import Table
+    from medseg.bundle.found import find_bundles, found_bundle
 
-    from medseg.bundle import find_bundles, load_bundle
-
-    bundles = [load_bundle(folder) for folder in find_bundles().values()]
+    bundles = [found_bundle(folder) for folder in find_bundles().values()]
     if options.json:
         print_json(
             [
                 {
                     "name": entry.name,
                     "version": entry.version,
-                    "task": entry.metadata.get("task"),
+                    "task": entry.task,
                     "has_weights": entry.weights_path.is_file(),
                 }
                 for entry in bundles
             ]
         )
-        return
-    table = Table("name", "version", "task", "weights")
-    for entry in bundles:
-        weights = "here" if entry.weights_path.is_file() else "missing"
-        table.add_row(entry.name, entry.version, str(entry.metadata.get("task", "")), weights)
-    messages.print(table)
+    elif not options.quiet:
+        rows = [
+            (entry.name, entry.version, entry.task, "here" if entry.weights_path.is_file() else "missing")
+            for entry in bundles
+        ]
+        print_table("name", "version", "task", "weights", rows=rows)
 
 
 @bundle_app.command("info")
 def info(ctx: typer.Context, bundle: NameOrFolder) -> None:
     """Show what a model takes, what it finds, how large it is and how well it does."""
     options = options_of(ctx)
-    from rich.table import Table
+    with working("building the network", shown=not options.quiet), without_garbage_collection():
+        if are_brought_along([bundle]):
+            import_monai_alone()
+        from medseg.bundle import bundle_facts, load_bundle
 
-    from medseg.bundle import bundle_facts, load_bundle
-
-    facts = bundle_facts(load_bundle(bundle))
+        facts = bundle_facts(load_bundle(bundle))
     if options.json:
         print_json(facts)
-        return
-    table = Table(show_header=False)
-    for key, value in facts.items():
-        table.add_row(key.replace("_", " "), _in_words(value))
-    messages.print(table)
+    elif not options.quiet:
+        print_table(rows=[(key.replace("_", " "), _in_words(value)) for key, value in facts.items()])
 
 
 def _in_words(value: object) -> str:
@@ -87,11 +85,10 @@ def create(
     """Make a new model for a data set: its settings follow from the training cases, each with its reason."""
     options = options_of(ctx)
     from medseg.bundle import choose_device, create_bundle
-    from medseg.data import load_manifest
 
-    manifest = load_manifest(data)
+    manifest = manifest_of(data, options=options)
     folder = output or Path(f"{network}_{manifest.name.lower().replace(' ', '_')}")
-    with progress_bars(shown=not options.quiet) as progress:
+    with tidied_when_ended(), progress_bars(shown=not options.quiet) as progress:
         bar = progress.add_task("reading the data", total=None)
 
         def show(done: int, total: int) -> None:
@@ -120,18 +117,14 @@ def create(
 def verify(ctx: typer.Context, bundle: NameOrFolder) -> None:
     """Check that a model is whole: metadata, labels, parts, weights, one pass of the network, licence."""
     options = options_of(ctx)
-    from rich.table import Table
-
     from medseg.bundle import load_bundle, verify_bundle
 
     checks = verify_bundle(load_bundle(bundle))
     if options.json:
         print_json([{"check": check.name, "passed": check.is_passed, "found": check.found} for check in checks])
     elif not options.quiet:
-        table = Table("check", "", "found")
-        for check in checks:
-            table.add_row(check.name, "passed" if check.is_passed else "FAILED", check.found)
-        messages.print(table)
+        rows = [(check.name, "passed" if check.is_passed else "FAILED", check.found) for check in checks]
+        print_table("check", "", "found", rows=rows)
     if not all(check.is_passed for check in checks):
         raise typer.Exit(2)
 
@@ -157,20 +150,17 @@ def import_released_weights(
 ) -> None:
     """Bring weights that others published under medseg's names, and account for every key."""
     options = options_of(ctx)
-    from rich.table import Table
-
     from medseg.bundle import import_weights
 
-    imported = import_weights(
-        network, weights, output, config=config, merging=merging, start=start, overwrite=overwrite
-    )
+    with tidied_when_ended():
+        imported = import_weights(
+            network, weights, output, config=config, merging=merging, start=start, overwrite=overwrite
+        )
     if options.json:
         print_json({**imported.as_json(), "files": [str(path) for path in imported.files]})
     elif not options.quiet:
-        table = Table("keys", "number")
-        for name, number in imported.report.counts.items():
-            table.add_row(name, str(number))
-        messages.print(table)
+        counts = imported.report.counts.items()
+        print_table("keys", "number", rows=[(name, str(number)) for name, number in counts])
         if imported.merging is not None:
             messages.print(f"patch merging: {imported.merging}")
         for path in imported.files:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.console import messages, print_json, progress_bars
+from medseg.cli.console import messages, print_json, print_table, progress_bars
 from medseg.cli.context import options_of
-from medseg.cli.data_options import Data, DataRoot, root_of
+from medseg.cli.data_options import Data, DataRoot, manifest_of, root_of
 
 if TYPE_CHECKING:
     from medseg.training import Candidate, CrossValidation
@@ -36,14 +36,13 @@ def cross_validate(
     """
     options = options_of(ctx)
     from medseg.bundle import choose_device, load_bundle
-    from medseg.data import load_manifest
     from medseg.inference import keep_freed_memory
     from medseg.training import cross_validate as run_cross_validation
     from medseg.training import with_settings
 
     keep_freed_memory()
     recipes = [with_settings(load_bundle(bundle, overlays=("train",)), settings or []) for bundle in bundles]
-    manifest = load_manifest(data)
+    manifest = manifest_of(data, options=options)
     with progress_bars(shown=not options.quiet) as progress:
         bars = {}
 
@@ -68,14 +67,13 @@ def cross_validate(
 
 
 def _show(result: CrossValidation) -> None:
-    from rich.table import Table
     from rich.text import Text
 
     headings = ("model", "mean Dice", "behind the best", "p", "GFLOP per 10⁶ voxels", "parameters", "minutes")
-    table = Table(*headings)
-    for one in result.candidates:
-        table.add_row(Text(one.name, style="bold" if one is result.chosen else ""), *_cells(one))
-    messages.print(table)
+    rows: list[list[str | Text]] = [
+        [Text(one.name, style="bold" if one is result.chosen else ""), *_cells(one)] for one in result.candidates
+    ]
+    print_table(*headings, rows=rows)
     messages.print(
         f"{result.candidates[0].evaluation.n_cases} cases, each scored by the one of {result.n_folds} folds that did "
         "not train on it; [95 % intervals] by bootstrap over cases, p by Wilcoxon's signed-rank test.",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medseg.cli.console import messages, print_json, progress_bars
+from medseg.cli.console import messages, print_json, print_table, progress_bars
 from medseg.cli.context import options_of
 from medseg.cli.data_options import DataRoot, root_of
 
@@ -29,37 +29,28 @@ Manifest = Annotated[
 def list_data(ctx: typer.Context) -> None:
     """List the data sets that medseg knows."""
     options = options_of(ctx)
-    from rich.table import Table
-
     from medseg.data import load_manifest, manifest_names
 
     manifests = [load_manifest(name) for name in manifest_names()]
     if options.json:
         print_json([_facts(manifest) for manifest in manifests])
-        return
-    table = Table("name", "data set", "labels", "licence")
-    for manifest in manifests:
-        table.add_row(manifest.name, manifest.title, str(len(manifest.labels)), manifest.licence)
-    messages.print(table)
+    elif not options.quiet:
+        rows = [(one.name, one.title, str(len(one.labels)), one.licence) for one in manifests]
+        print_table("name", "data set", "labels", "licence", rows=rows)
 
 
 @data_app.command("info")
 def info(ctx: typer.Context, data: Manifest) -> None:
     """Show where a data set is to be had, how its folder looks, and what its channels, labels and splits are."""
     options = options_of(ctx)
-    from rich.table import Table
-
     from medseg.data import load_manifest
 
     manifest = load_manifest(data)
     facts = _facts(manifest)
     if options.json:
         print_json(facts | {"cases": manifest.splits.model_dump() if manifest.splits else None})
-        return
-    table = Table(show_header=False)
-    for key, value in facts.items():
-        table.add_row(key.replace("_", " "), _in_words(value))
-    messages.print(table)
+    elif not options.quiet:
+        print_table(rows=[(key.replace("_", " "), _in_words(value)) for key, value in facts.items()])
 
 
 @data_app.command("check")
@@ -74,7 +65,7 @@ def check(
     numbers, channels that look swapped, left taken for right, labels that look like another edition's.
     """
     options = options_of(ctx)
-    from medseg.data import check_data, load_manifest
+    from medseg.data import check_data, images_without_labels, load_manifest
 
     manifest = load_manifest(data)
     with progress_bars(shown=not options.quiet) as progress:
@@ -90,6 +81,7 @@ def check(
                 "name": manifest.name,
                 "cases": result.checked,
                 "absent": list(result.absent),
+                "unlabelled_test_images": list(result.unlabelled),
                 "findings": [vars(finding) for finding in result.findings],
             }
         )
@@ -97,6 +89,8 @@ def check(
         for finding in result.findings:
             messages.print(f"{finding.case_id}: {finding.kind}: {finding.found}. Fix: {finding.fix}.", markup=False)
         if not options.quiet:
+            if result.unlabelled:
+                messages.print(f"{images_without_labels(manifest, 'test')}: not checked.", markup=False)
             absent = f", {len(result.absent)} of the manifest are not here" if result.absent else ""
             found = f"{len(result.findings)} defects" if result.findings else "no defect"
             messages.print(f"{manifest.name}: {result.checked} cases checked{absent}: {found}.", markup=False)

@@ -7,6 +7,7 @@ import typer
 
 from medseg.cli.console import messages, print_json, progress_bars
 from medseg.cli.context import GlobalOptions, options_of
+from medseg.cli.ending import tidied_when_ended
 
 __all__ = ["demo"]
 
@@ -41,13 +42,18 @@ def _template(output: Path, device: str, options: GlobalOptions) -> None:
         raise SettingsError(
             "the brain template comes with nilearn, which is missing: pip install 'medseg[demo]'."
         ) from error
+    from medseg.atomic import make_folder, without_empty_folders
     from medseg.bundle import Runner, choose_device, load_bundle
     from medseg.cli.cohort import shown_stages
     from medseg.inference import keep_freed_memory
 
-    output.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
-    with progress_bars(shown=not options.quiet) as progress:
+    with (
+        tidied_when_ended(),
+        without_empty_folders(output),
+        progress_bars(shown=not options.quiet) as progress,
+    ):
+        make_folder(output)
         runner = Runner(load_bundle(BUNDLE), device=choose_device(device))
         result = run_demo(runner, output, overwrite=True, stages=shown_stages(progress, "demo"))
     if options.json:

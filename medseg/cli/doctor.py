@@ -2,7 +2,7 @@
 
 import typer
 
-from medseg.cli.console import messages, print_json
+from medseg.cli.console import print_json, print_table
 from medseg.cli.context import options_of
 
 __all__ = ["doctor"]
@@ -11,8 +11,6 @@ __all__ = ["doctor"]
 def doctor(ctx: typer.Context) -> None:
     """Check Python, torch, devices, memory, disk, optional parts and models; say how to mend what is missing."""
     options = options_of(ctx)
-    from rich.table import Table
-
     from medseg.bundle.health import examine
 
     findings = examine()
@@ -20,10 +18,8 @@ def doctor(ctx: typer.Context) -> None:
         print_json(
             [{"part": entry.part, "state": entry.state, "found": entry.found, "fix": entry.fix} for entry in findings]
         )
-    else:
-        table = Table("part", "", "found", "fix")
-        for entry in findings:
-            table.add_row(entry.part, entry.state, entry.found, entry.fix)
-        messages.print(table)
+    elif not options.quiet:
+        rows = [(entry.part, entry.state, entry.found, entry.fix) for entry in findings]
+        print_table("part", "", "found", "fix", rows=rows)
     if any(entry.state == "missing" for entry in findings):
         raise typer.Exit(2)

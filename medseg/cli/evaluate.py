@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.console import messages, print_json, progress_bars
+from medseg.cli.console import messages, print_json, print_table, progress_bars
 from medseg.cli.context import options_of
+from medseg.cli.ending import tidied_when_ended
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -40,6 +41,7 @@ def evaluate(
     predicted where there is none, counts with the worst value; where it is in neither, the case is left out.
     """
     options = options_of(ctx)
+    from medseg.atomic import without_empty_folders
     from medseg.bundle import load_bundle, schema_of_cases
     from medseg.evaluation import check_targets, evaluate_pairs, pair_files, write_evaluation
 
@@ -50,10 +52,11 @@ def evaluate(
         model = load_bundle(bundle)
         schema = schema_of_cases([pair.case_id for pair in pairs], model.label_schema)
         label_table, regions = schema.label_table, model.regions_of(schema)
-    with progress_bars(shown=not options.quiet) as progress:
-        tracked = progress.track(pairs, description="comparing")
-        evaluation = evaluate_pairs(tracked, label_table=label_table, tolerance_mm=tolerance_mm, regions=regions)
-    table, summary = write_evaluation(evaluation, output, overwrite=overwrite)
+    with tidied_when_ended(), without_empty_folders(output):
+        with progress_bars(shown=not options.quiet) as progress:
+            tracked = progress.track(pairs, description="comparing")
+            evaluation = evaluate_pairs(tracked, label_table=label_table, tolerance_mm=tolerance_mm, regions=regions)
+        table, summary = write_evaluation(evaluation, output, overwrite=overwrite)
     if options.json:
         print_json(evaluation.summary())
     elif not options.quiet:
@@ -63,9 +66,6 @@ def evaluate(
 
 def _show(evaluation: Evaluation) -> None:
     """A row a label: means with their confidence intervals, and how often a mask was empty."""
-    from rich.table import Table
-    from rich.text import Text
-
     from medseg.evaluation import Outcome
 
     columns = {
@@ -75,7 +75,7 @@ def _show(evaluation: Evaluation) -> None:
         "nsd": (f"NSD at {evaluation.tolerance_mm:g} mm", 3),
     }
     empty = {Outcome.PREDICTION_EMPTY: "missed", Outcome.REFERENCE_EMPTY: "false", Outcome.BOTH_EMPTY: "absent"}
-    table = Table("label", *(heading for heading, _ in columns.values()), *empty.values())
+    rows: list[list[str | Text]] = []
     for name in evaluation.label_names:
         summaries = [
             _cell(evaluation.of_metric(metric, name=name), decimals=decimals)
@@ -83,8 +83,8 @@ def _show(evaluation: Evaluation) -> None:
         ]
         outcomes = [score.outcome for score in evaluation.of_label(name)]
         counts = [str(outcomes.count(outcome)) for outcome in empty]
-        table.add_row(Text(name), *summaries, *counts)  # Text: a label called "[left]" is no markup
-    messages.print(table)
+        rows.append([name, *summaries, *counts])
+    print_table("label", *(heading for heading, _ in columns.values()), *empty.values(), rows=rows)
     messages.print(
         f"Mean over {evaluation.n_cases} case{'s' if evaluation.n_cases > 1 else ''} [95 % interval]. "
         "missed: only in the reference; false: only in the prediction; both count with the worst value. "

@@ -11,7 +11,7 @@ import typer
 
 from medseg.cli.console import messages, print_json, progress_bars, working
 from medseg.cli.context import options_of
-from medseg.cli.data_options import Data, DataRoot, root_of
+from medseg.cli.data_options import Data, DataRoot, manifest_of, root_of
 
 if TYPE_CHECKING:
     from medseg.label.versions import WeightsVersions
@@ -127,7 +127,6 @@ def simulate(
     import yaml
 
     from medseg.bundle import choose_device, load_bundle
-    from medseg.data import load_manifest
     from medseg.errors import SettingsError
     from medseg.label.simulate import SimulationPlan
     from medseg.label.simulate import simulate as run_simulation
@@ -142,7 +141,7 @@ def simulate(
         bar = progress.add_task("rounds", total=None)
         summary = run_simulation(
             load_bundle(bundle, overlays=("train",)),
-            load_manifest(data),
+            manifest_of(data, options=options),
             data_root=root_of(data, data_root),
             output=output,
             plan=SimulationPlan.from_mapping(values, source="--set"),

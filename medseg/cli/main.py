@@ -4,10 +4,12 @@ Nothing heavy is imported here or at the top of a command's file, so that ``meds
 """
 
 import logging
+import os
 import signal
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -101,6 +103,9 @@ app.command()(demo)
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code: 0 done, 1 our fault or some failed, 2 the user can fix it."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us, as services do
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  as long as the process
     debug = "--debug" in arguments
     try:
         app(args=arguments, prog_name="medseg")

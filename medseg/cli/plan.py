@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 import torch
-from rich.table import Column, Table
 
 from medseg.bundle import Bundle, Extras, Forecast, Runner, forecast, together, with_maps
-from medseg.cli.console import messages, print_json, progress_bars
+from medseg.cli.console import messages, print_json, print_table, progress_bars
 from medseg.cli.context import GlobalOptions
 from medseg.errors import MedsegError
 from medseg.inference import MirrorInferer, keep_freed_memory
@@ -47,11 +46,11 @@ def show_plan(
     if options.json:
         print_json([plan.as_json() for plan in plans])
         return tuple(failures)
+    if options.quiet:
+        return tuple(failures)
     rows = [_cells(plan, is_gpu=any(one.gpu_mb for one in plans)) for plan in plans]
-    table = Table(*(Column(heading, overflow="fold") for heading in (rows[0] if rows else ())))
-    for cells in rows:
-        table.add_row(*cells.values())
-    messages.print(table)
+    if rows:
+        print_table(*rows[0], rows=[tuple(cells.values()) for cells in rows])
     known = [plan.seconds for plan in plans if plan.seconds is not None]
     messages.print(
         f"{len(plans)} cases, about {_duration(sum(known))} for the windows of {len(known)}. Nothing was run."

@@ -108,13 +108,14 @@ def _server_worklist(url: str, paths: list[Path], *, token: str | None) -> Workl
     Raises:
         MedsegError: no folder was given, or the server does not answer.
     """
+    from medseg.atomic import make_folder
     from medseg.errors import SettingsError
     from medseg.monai_label_client import MonaiLabelClient
     from medseg.review import ReviewServer
 
     if len(paths) != 1 or paths[0].is_file():
         raise SettingsError("--server needs one folder, in which the scans and the review are kept: give its path.")
-    paths[0].mkdir(parents=True, exist_ok=True)
+    make_folder(paths[0])
     return ReviewServer(MonaiLabelClient(url, token=token), paths[0]).worklist()
 
 

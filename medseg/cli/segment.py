@@ -78,6 +78,7 @@ def segment(
     with working("loading medseg", shown=not options.quiet), without_garbage_collection():
         if are_brought_along(bundle):
             import_monai_alone()
+        from medseg.atomic import without_empty_folders
         from medseg.bundle import Extras, choose_device, plan_outputs
         from medseg.cli.cohort import run_cohort
         from medseg.cli.plan import show_plan
@@ -105,11 +106,11 @@ def segment(
         if failures:
             raise typer.Exit(1)
         return
-    planned = plan_outputs(cases, output, overwrite=overwrite or resume, extras=extras)
-    if not options.quiet:
-        _show_channels(cases)
-        _show_passed_over(unread_files([given for given in inputs if "=" not in given]))
-    with tidied_when_ended():
+    with tidied_when_ended(), without_empty_folders(output):
+        planned = plan_outputs(cases, output, overwrite=overwrite or resume, extras=extras)
+        if not options.quiet:
+            _show_channels(cases)
+            _show_passed_over(unread_files([given for given in inputs if "=" not in given]))
         outcome = run_cohort(
             loaded,
             cases,

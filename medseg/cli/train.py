@@ -9,7 +9,7 @@ import typer
 
 from medseg.cli.console import messages, print_json, progress_bars
 from medseg.cli.context import options_of
-from medseg.cli.data_options import Data, DataRoot, root_of
+from medseg.cli.data_options import Data, DataRoot, manifest_of, root_of
 
 __all__ = ["train"]
 
@@ -38,8 +38,8 @@ def train(
 ) -> None:
     """Train a model on a data set; a training that was killed goes on with --resume as if nothing had happened."""
     options = options_of(ctx)
+    from medseg.atomic import without_empty_folders
     from medseg.bundle import choose_device, load_bundle
-    from medseg.data import load_manifest
     from medseg.inference import keep_freed_memory
     from medseg.training import pretrain as run_pretraining
     from medseg.training import train as run_training
@@ -47,9 +47,9 @@ def train(
 
     keep_freed_memory()
     recipe = with_settings(load_bundle(bundle, overlays=("train",)), settings or [])
-    manifest = load_manifest(data)
+    manifest = manifest_of(data, options=options)
     is_main = os.environ.get("RANK", "0") == "0"  # torchrun starts several of us
-    with progress_bars(shown=not options.quiet and is_main) as progress:
+    with without_empty_folders(output), progress_bars(shown=not options.quiet and is_main) as progress:
         bars = {}
 
         def show(stage: str, done: int, total: int) -> None:

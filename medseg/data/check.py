@@ -15,6 +15,7 @@ from medseg.data.label_schema import LabelSchema
 from medseg.data.manifest import DataCase, DataManifest
 from medseg.data.mirroring import doubts_of_mirrored_channels, doubts_of_mirrored_labels
 from medseg.data.plausibility import doubts_of_brain_tumour, doubts_of_channels, doubts_of_sides
+from medseg.data.unlabelled import images_without_labels
 from medseg.errors import DataError, MedsegError
 from medseg.geometry import Geometry, geometry_of
 from medseg.io import file_doubts, read_labels, read_volume
@@ -40,11 +41,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class DataCheck:
-    """What a check of a data set gave: cases looked at, cases of the manifest that are not there, and defects."""
+    """What a check of a data set gave: cases looked at, cases of the manifest that are not there, and defects.
+
+    ``unlabelled`` are test images without labels, which is no defect.
+    """
 
     checked: int
     absent: tuple[str, ...]
     findings: tuple[Finding, ...]
+    unlabelled: tuple[str, ...] = ()
 
 
 def check_data(
@@ -77,7 +82,12 @@ def check_data(
             f"{data_root} holds no case of {manifest.name}: expected the layout {manifest.image} and {manifest.label}."
         )
     findings += [Finding(case_id, "case", doubt, fix) for case_id, doubt, fix in between.doubts()]
-    return DataCheck(len(places) - len(absent), tuple(absent), tuple(findings))
+    without = images_without_labels(manifest, "train")
+    if without:
+        fix = "label them, or take them out of the training images"
+        findings.append(Finding(manifest.unlabelled["train"][0], "labels", without, fix))
+    unlabelled = manifest.unlabelled.get("test", ())
+    return DataCheck(len(places) - len(absent), tuple(absent), tuple(findings), unlabelled)
 
 
 def _check_case(case: DataCase, manifest: DataManifest, schema: LabelSchema, between: BetweenCases) -> list[Finding]:

@@ -24,6 +24,9 @@ COLORS = (
 
 NNUNET_CHANNEL = "_{number:04d}"
 
+NUMBERED = re.compile(r"_\d{4}$")
+"""How the name of a channel's file ends, before its suffix."""
+
 WORD = re.compile(r"[A-Z]?[a-z]+\d*|[A-Z]+(?![a-z])\d*")
 """A word in a name, however it is written: ``left_kidney``, ``LeftKidney``."""
 
@@ -51,6 +54,7 @@ def manifest_values(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     kind = "nnU-Net" if is_nnunet else "Medical Segmentation Decathlon"
     names = _numbered(values["channel_names"] if is_nnunet else values["modality"], "channels")
     cases = _nnunet_cases(values, folder, len(names)) if is_nnunet else _msd_cases(values, folder, len(names))
+    unlabelled = _nnunet_unlabelled(values, folder, cases) if is_nnunet else _msd_unlabelled(values, folder, len(names))
     title = str(values.get("name") or folder.name)
     labels, regions = _labels(values)
     manifest = {
@@ -65,6 +69,7 @@ def manifest_values(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "image": "imagesTr/{case_id}*",
         "label": "labelsTr/{case_id}*",
         "cases": {case_id: {"images": images, "label": label} for _, case_id, images, label in cases},
+        "unlabelled": unlabelled,
         "notes": f"read from a dataset.json of the kind {kind}",
     }
     splits: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
@@ -104,6 +109,18 @@ def _msd_cases(values: Mapping[str, Any], folder: Path, channels: int) -> list[C
     if not cases:
         raise DataError("dataset.json names no case with a label: entries with image and label were expected.")
     return _told_apart(cases)
+
+
+def _msd_unlabelled(values: Mapping[str, Any], folder: Path, channels: int) -> dict[str, list[str]]:
+    """Listed images without a label that are there; an image may be listed by its path alone."""
+    found: dict[str, list[str]] = {"train": [], "test": []}
+    for key, split in (("training", "train"), ("validation", "train"), ("test", "test")):
+        for entry in values.get(key) or []:
+            images = entry.get("image") if isinstance(entry, Mapping) and "label" not in entry else entry
+            images = [images] if isinstance(images, str) else images
+            if isinstance(images, list) and images and (folder / _on_disk(images, folder, channels)[0]).exists():
+                found[split].append(_stem(images[0]))
+    return found
 
 
 def _on_disk(images: list[str], folder: Path, channels: int) -> list[str]:
@@ -158,6 +175,17 @@ def _nnunet_cases(values: Mapping[str, Any], folder: Path, channels: int) -> lis
     if not cases:
         raise DataError(f"beside this nnU-Net dataset.json lies no labelsTr/*{ending}: it was expected there.")
     return cases
+
+
+def _nnunet_unlabelled(values: Mapping[str, Any], folder: Path, cases: Sequence[Case]) -> dict[str, list[str]]:
+    """Images on disk that belong to no case: those of nnU-Net's test cases, and others that lack their labels."""
+    ending = str(values.get("file_ending", ".nii.gz"))
+    known = {case_id for _, case_id, _, _ in cases} | {_stem(image) for _, _, images, _ in cases for image in images}
+    found = {}
+    for split, place in (("train", "imagesTr"), ("test", "imagesTs")):
+        stems = {path.name.removesuffix(ending) for path in (folder / place).glob(f"[!.]*{ending}")} - known
+        found[split] = sorted({NUMBERED.sub("", stem) for stem in stems} - known)
+    return found
 
 
 def _labels(values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

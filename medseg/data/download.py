@@ -7,10 +7,10 @@ import shutil
 import tarfile
 from pathlib import Path, PurePosixPath
 
-from medseg.atomic import atomic_write
+from medseg.atomic import atomic_write, make_folder
 from medseg.data.fetch import OnBytes, fetch_file, has_digest
 from medseg.data.manifest import DataManifest
-from medseg.errors import DataError, DownloadError, OutputError
+from medseg.errors import DataError, DownloadError
 
 __all__ = ["fetch_case"]
 
@@ -46,7 +46,7 @@ def fetch_case(
 
 def _extract(archive: Path, member: str, target: Path, *, sha256: str) -> None:
     """One member of a tar by its exact name: no path out of the archive is ever used."""
-    _make_folder(target.parent)
+    make_folder(target.parent)
     try:
         with tarfile.open(archive) as tar:
             source = tar.extractfile(member)
@@ -61,10 +61,3 @@ def _extract(archive: Path, member: str, target: Path, *, sha256: str) -> None:
                     )
     except (tarfile.TarError, KeyError, EOFError) as error:
         raise DownloadError(f"{archive.name} has no readable {member}: delete it and fetch it again.") from error
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be made ({error.strerror}): choose another folder.") from error

@@ -86,10 +86,17 @@ class LabelSchema(Settings):
         """Membership (R, …) of each voxel in the regions, by default all of them in the schema's order.
 
         Raises:
-            DataError: a value is none of the schema's, or a region is not.
+            DataError: a value is none of the schema's, a region is not, or there is no region.
         """
         self.check(np.unique(labels))
         names = [region.name for region in self.regions] if regions is None else regions
+        if not names:
+            known = ", ".join(region.name for region in self.regions)
+            raise DataError(
+                f"label schema {self.name}: no region was asked for, at least one was expected: name some of {known}."
+                if known
+                else f"label schema {self.name} has no regions to tell: use its labels, or a schema with regions."
+            )
         return np.stack([np.isin(labels, self.values_of(name)) for name in names])
 
     def decode(self, membership: NDArray[np.bool_], *, regions: Sequence[str] | None = None) -> NDArray[np.uint8]:

@@ -82,7 +82,7 @@ class DataManifest(Settings):
 
     A pattern may hold ``*`` where the layout varies; exactly one file must fit. The labels are those of
     ``label_schema``, or stand in the manifest. Cases that are not listed are found on disk by ``case_id``, a regular
-    expression, and split by ``split_rule``.
+    expression, and split by ``split_rule``. ``unlabelled`` are images for training and test without labels.
     """
 
     name: str
@@ -102,6 +102,7 @@ class DataManifest(Settings):
     cases: dict[str, CaseRecord] = Field(default_factory=dict)
     splits: Splits | None = None
     split_rule: SplitRule | None = None
+    unlabelled: dict[Split, tuple[str, ...]] = Field(default_factory=dict)
     notes: str = ""
 
     @model_validator(mode="before")

@@ -1,11 +1,27 @@
 """Scans in, labels out: the only room that knows file formats."""
 
+from typing import TYPE_CHECKING
+
+from medseg.first_use import imported_at_first_use
 from medseg.io.case import CaseFiles, ChannelFile, ChannelSpec, FailedCase
-from medseg.io.loading import file_doubts
-from medseg.io.probabilities import PROBABILITY_SUFFIX, probability_file
-from medseg.io.read import Scan, case_sha256, read_case, read_labels, read_volume
-from medseg.io.resolve import resolve_cases, unread_files
-from medseg.io.write import LABEL_SUFFIXES, write_image, write_labels
+
+if TYPE_CHECKING:
+    from medseg.io.loading import file_doubts
+    from medseg.io.probabilities import PROBABILITY_SUFFIX, probability_file
+    from medseg.io.read import Scan, case_sha256, read_case, read_labels, read_volume
+    from medseg.io.resolve import resolve_cases, unread_files
+    from medseg.io.write import LABEL_SUFFIXES, write_image, write_labels
+else:
+    __getattr__ = imported_at_first_use(
+        __name__,
+        {
+            "loading": ("file_doubts",),
+            "probabilities": ("PROBABILITY_SUFFIX", "probability_file"),
+            "read": ("Scan", "case_sha256", "read_case", "read_labels", "read_volume"),
+            "resolve": ("resolve_cases", "unread_files"),
+            "write": ("LABEL_SUFFIXES", "write_image", "write_labels"),
+        },
+    )
 
 __all__ = [
     "LABEL_SUFFIXES",

@@ -45,6 +45,8 @@ def resolve_cases(
     named: list[ChannelFile] = []
     try:
         for given in inputs:
+            if not str(given).strip():  # else the folder one is in, where a variable of a script is not set
+                raise CaseError("an empty input was given: a file, a folder or CHANNEL=PATH was expected.")
             entry = _named_channel(str(given), vocabulary)
             path = Path(given)
             if entry is not None:
@@ -61,6 +63,7 @@ def resolve_cases(
         cases.extend(_typed(group_files(files, vocabulary, folder=files[0].parent, are_typed=True), "the files given"))
     if named:
         cases.append(_named_case(named, vocabulary))
+    cases = [_named_in_text(case, inputs) for case in cases]
     if not cases:
         raise CaseError("no input was given: a file, a folder or CHANNEL=PATH was expected.")
     _refuse_same_id(cases)
@@ -96,6 +99,21 @@ def _typed(cases: list[CaseFiles | FailedCase], name: str) -> list[CaseFiles | F
         more = f" ({len(failed) - 1} more of {name} fail likewise.)" if len(failed) > 1 else ""
         raise CaseError(f"{failed[0]}{more}")
     return cases
+
+
+def _named_in_text(case: CaseFiles | FailedCase, inputs: Sequence[str | Path]) -> CaseFiles | FailedCase:
+    """The case, or a failed one where its name holds bytes that are no text: no record can be written of it.
+
+    Raises:
+        CaseError: it is all that a person typed.
+    """
+    name = case.case_id.encode("utf-8", "backslashreplace").decode()
+    if name == case.case_id:
+        return case
+    message = f"{name}: the name of the file holds bytes that are no text in UTF-8. Rename it."
+    if len(inputs) == 1 and not Path(inputs[0]).is_dir():
+        raise CaseError(message)
+    return FailedCase(name, message.partition(": ")[2])
 
 
 def _case_folders(folder: Path, depth: int, over: frozenset[Path] = frozenset()) -> list[Path]:
@@ -207,6 +225,8 @@ def _refuse_same_id(cases: Sequence[CaseFiles | FailedCase]) -> None:
         if isinstance(case, FailedCase):
             continue
         key = case.case_id.casefold()  # some disks take names that differ in case only for one
+        if key in path_of and path_of[key].resolve() == case.channels[0].path.resolve():
+            raise CaseError(f"{case.channels[0].path} was given twice: give it once.")
         if key in path_of:
             raise CaseError(
                 f"two cases are called {case.case_id} ({path_of[key]} and {case.channels[0].path}): their results "

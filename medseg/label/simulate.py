@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from scipy import stats
 
-from medseg.atomic import atomic_write
+from medseg.atomic import atomic_write, make_folder
 from medseg.bundle import Bundle, parse_settings
 from medseg.data import DataManifest, Splits
 from medseg.errors import DataError, SettingsError
@@ -91,7 +91,7 @@ def simulate(  # noqa: PLR0913  what is replayed on what, by which plan, where t
     if unknown:
         raise SettingsError(f"no strategy {unknown[0]!r}: expected any of {', '.join(STRATEGIES)}.")
     data = _located(bundle, manifest, data_root, plan)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     replay = _Replay(bundle, data, plan, output, device)
     kept = {(one["strategy"], one["repeat"], one["round"]): one for one in _lines(output / ROUNDS_NAME)}
     total = plan.repeats * len(plan.strategies) * plan.rounds

@@ -1,5 +1,11 @@
 """A command in a fresh process: its time, its memory, and its last words where it fails."""
 
+import os
+import signal
+import threading
+import time
+
+import psutil
 import pytest
 
 from medseg.benchmark.measure import run_process
@@ -31,3 +37,22 @@ def test_time_and_memory_are_those_of_the_process(module):
 def test_a_process_that_fails_is_quoted(module):
     with pytest.raises(RunError, match="hungry failed: there is no bread"):
         run_process(module, ["fail"], environment={})
+
+
+@pytest.mark.skipif(os.name != "posix", reason="groups of processes are POSIX's")
+def test_whoever_is_interrupted_leaves_no_process_behind(tmp_path, monkeypatch):
+    (tmp_path / "lasting.py").write_text(
+        "import os, pathlib, sys, time\npathlib.Path(sys.argv[1]).write_text(str(os.getpid()))\ntime.sleep(60)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    noted = tmp_path / "pid"
+
+    def interrupt() -> None:
+        while not (noted.is_file() and noted.read_text()):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        run_process("lasting", [str(noted)], environment={})
+    assert not psutil.pid_exists(int(noted.read_text()))

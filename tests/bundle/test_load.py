@@ -26,7 +26,7 @@ def test_a_folder_without_configs_is_no_bundle(tmp_path, monkeypatch):
     for name in ("one", "two"):
         (tmp_path / "bundles" / name / "configs").mkdir(parents=True)
     (tmp_path / "bundles" / "notes").mkdir()
-    monkeypatch.setattr("medseg.bundle.load.shared_folder", lambda name: tmp_path / name)
+    monkeypatch.setattr("medseg.bundle.found.shared_folder", lambda name: tmp_path / name)
     assert list(find_bundles()) == ["one", "two"]
 
 

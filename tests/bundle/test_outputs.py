@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from medseg.bundle import OutputPaths, plan_outputs
+from medseg.bundle.outputs import Extras
 from medseg.errors import OutputError
 from medseg.io import LABEL_SUFFIXES, CaseFiles, ChannelFile
 
@@ -61,7 +62,7 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
 
 
 def test_a_label_file_in_a_folder_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(OutputError, match=r"its folder does not exist. Create the folder first"):
+    with pytest.raises(OutputError, match=r"nowhere/a\.nii\.gz cannot be written: its folder does not exist. Create"):
         plan_outputs([case("a")], tmp_path / "nowhere" / "a.nii.gz", overwrite=False)
 
 
@@ -90,6 +91,12 @@ def test_an_input_of_another_case_is_never_replaced(tmp_path):
     inputs = [case("b", tmp_path / "a.nii.gz"), case("a", tmp_path / "sub" / "a.nii.gz")]
     with pytest.raises(OutputError, match="is an input"):
         plan_outputs(inputs, tmp_path, overwrite=True)
+
+
+def test_no_map_beside_the_labels_replaces_an_input(tmp_path):
+    inputs = [case("a", tmp_path / "a_uncertainty.nii.gz")]
+    with pytest.raises(OutputError, match=r"a_uncertainty\.nii\.gz is an input"):
+        plan_outputs(inputs, tmp_path / "a.nii.gz", overwrite=True, extras=Extras(uncertainty=True))
 
 
 def test_an_input_behind_a_link_is_never_replaced(tmp_path):

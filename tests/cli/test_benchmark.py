@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from medseg.benchmark import measure
+
 
 def test_both_roads_are_run_and_agree(medseg_command, tiny_bundle, tmp_path, write_scan):
     scan = write_scan(tmp_path / "scan.nii.gz", shape=(24, 20, 18))
@@ -30,3 +32,14 @@ def test_a_cohort_is_refused(medseg_command, tiny_bundle, tmp_path, write_scan):
     outcome = medseg_command("benchmark", *scans, "--bundle", tiny_bundle)
     assert outcome.exit_code == 2
     assert outcome.error_lines == ["error: 2 cases found: the benchmark takes one."]
+
+
+def test_a_file_in_place_of_the_output_folder_is_refused_before_anything_is_measured(
+    medseg_command, tiny_bundle, tmp_path, write_scan, monkeypatch
+):
+    monkeypatch.setattr(measure.subprocess, "Popen", None)  # would fail
+    scan = write_scan(tmp_path / "scan.nii.gz", shape=(24, 20, 18))
+    (tmp_path / "taken").touch()
+    outcome = medseg_command("benchmark", scan, "--bundle", tiny_bundle, "--output", tmp_path / "taken")
+    assert outcome.exit_code == 2
+    assert "taken cannot be made (File exists): choose another folder" in outcome.error_lines[0]

@@ -53,3 +53,41 @@ def test_a_folder_with_a_dataset_json_is_checked_where_it_lies(folder, medseg_co
     result = medseg_command("data", "check", str(test_data / folder))
     assert result.exit_code == 0
     assert "no defect" in result.err + result.out
+
+
+@pytest.fixture
+def nnunet(test_data, tmp_path):
+    """Three hippocampus cases as nnU-Net lays them out, and one image for test without labels."""
+    source, folder = test_data / "Task04_Hippocampus", tmp_path / "Dataset004_Hippocampus"
+    for name in ("imagesTr", "labelsTr", "imagesTs"):
+        (folder / name).mkdir(parents=True)
+    described = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "Anterior": 1, "Posterior": 2}}
+    (folder / "dataset.json").write_text(json.dumps(described | {"file_ending": ".nii.gz"}))
+    for number in ("001", "003", "004"):
+        shutil.copy(source / "labelsTr" / f"hippocampus_{number}.nii.gz", folder / "labelsTr")
+    for number, place in (("001", "Tr"), ("003", "Tr"), ("004", "Tr"), ("006", "Ts")):
+        image = source / "imagesTr" / f"hippocampus_{number}.nii.gz"
+        shutil.copy(image, folder / f"images{place}" / f"hippocampus_{number}_0000.nii.gz")
+    return folder
+
+
+def test_test_images_without_labels_are_told_and_are_no_defect(medseg_command, nnunet):
+    result = medseg_command("data", "check", nnunet)
+    assert result.exit_code == 0
+    assert "1 image for test without labels: hippocampus_006: not checked" in result.err
+    found = json.loads(medseg_command("data", "check", nnunet, "--json").out)
+    assert found["unlabelled_test_images"] == ["hippocampus_006"]
+
+
+def test_training_images_without_labels_are_a_defect(medseg_command, nnunet):
+    (nnunet / "labelsTr" / "hippocampus_003.nii.gz").unlink()
+    result = medseg_command("data", "check", nnunet)
+    assert result.exit_code == 1
+    assert "hippocampus_003: labels: 1 image for training without labels: hippocampus_003. Fix: label" in result.err
+
+
+def test_who_learns_from_a_data_set_is_told_of_images_without_labels(medseg_command, nnunet, tmp_path):
+    words = ("bundle", "create", nnunet, "--network", "dformer", "--output", tmp_path / "model")
+    result = medseg_command(*words)
+    assert result.exit_code == 0, result.err
+    assert "passed over: 1 image for test without labels: hippocampus_006" in result.err

@@ -100,3 +100,12 @@ def test_download_fetches_checks_and_segments_a_case(medseg_command, tmp_path, t
     (result,) = json.loads(outcome.out)
     volumes = [entry["volume_ml"] for entry in result["segmentation"]["labels"]]
     assert all(0.5 < volume < 4 for volume in volumes)
+
+
+def test_a_demo_that_cannot_begin_is_one_line_and_leaves_no_folder(medseg_command, tmp_path):
+    (tmp_path / "taken").touch()
+    outcome = medseg_command("demo", "--output", tmp_path / "taken")
+    assert outcome.exit_code == 2
+    assert "taken cannot be made" in outcome.error_lines[0]
+    assert medseg_command("demo", "--output", tmp_path / "new", "--device", "cuda:99").exit_code == 2
+    assert not (tmp_path / "new").exists()

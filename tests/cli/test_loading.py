@@ -1,12 +1,15 @@
 """MONAI without the packages that inference never uses: loaded sooner, the same labels."""
 
 import gc
+import json
 import subprocess
 import sys
 
 import nibabel as nib
 import numpy as np
+import pytest
 
+from medseg.bundle import load_bundle
 from medseg.cli.loading import are_brought_along, without_garbage_collection
 from medseg.shared_folder import shared_folder
 
@@ -79,3 +82,61 @@ def test_cycles_are_searched_for_again_afterwards_but_not_where_they_were_not_be
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+HEAVY = """
+import sys
+from medseg.cli.main import run
+try:
+    run()
+finally:
+    print(*({"torch", "monai", "scipy", "nibabel", "skimage"} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["bundle", "list"],
+        ["data", "list"],
+        ["data", "info", "brats_2021"],
+        ["bundle", "info", "--help"],
+        ["segment", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_what_runs_no_network_imports_neither_torch_nor_monai(words):
+    done = subprocess.run([sys.executable, "-c", HEAVY, *words, "--json"], capture_output=True, text=True, check=True)
+    assert done.stdout
+    assert done.stderr.split() == []
+
+
+def test_a_list_in_a_process_of_its_own_says_what_the_models_say(medseg_command):
+    listed = json.loads(medseg_command("bundle", "list", "--json").out)
+    models = [load_bundle(entry["name"]) for entry in listed]
+    assert listed == [
+        {
+            "name": model.name,
+            "version": model.version,
+            "task": model.metadata["task"],
+            "has_weights": model.weights_path.is_file(),
+        }
+        for model in models
+    ]
+
+
+BROKEN = """
+import sys
+sys.modules["torch"] = sys.modules["monai"] = None  # Python's own mark of a module that cannot be imported
+from medseg.cli.main import run
+run(["doctor", "--json"])
+"""
+
+
+def test_doctor_tells_of_a_torch_that_cannot_be_imported():
+    done = subprocess.run([sys.executable, "-c", BROKEN], capture_output=True, text=True, check=False)
+    found = {entry["part"]: entry for entry in json.loads(done.stdout)}
+    assert found["torch's import"]["state"] == "missing"
+    assert "pip install" in found["torch's import"]["fix"]
+    assert found["swin_unetr_hippocampus"]["state"] == "well"
+    assert done.returncode == 2

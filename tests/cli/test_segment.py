@@ -357,3 +357,11 @@ def test_the_plan_of_slices_counts_every_slice(medseg_command, write_scan, tmp_p
     )
     (plan,) = json.loads(outcome.out)
     assert plan["n_windows"] == 2 * plan["network_grid"][0]  # each slice, and its mirror image
+
+
+def test_a_run_that_fails_on_its_only_scan_leaves_no_folder_behind(medseg_command, tiny_bundle, tmp_path):
+    (tmp_path / "scan.nii.gz").write_bytes(b"no image")
+    words = ("segment", tmp_path / "scan.nii.gz", "--bundle", tiny_bundle, "--output", tmp_path / "new" / "results")
+    outcome = medseg_command(*words)
+    assert outcome.exit_code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.nii.gz"]

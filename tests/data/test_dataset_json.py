@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from medseg.data import load_manifest
+from medseg.data import images_without_labels, load_manifest
 from medseg.errors import DataError
 
 MSD = {
@@ -182,3 +182,25 @@ def test_entries_of_another_form_are_told_in_one_line(tmp_path, changes):
     with pytest.raises(DataError, match=r"dataset\.json.* expected") as refused:
         load_manifest(written(tmp_path / "odd", MSD | changes))
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_images_of_nnunet_without_labels_are_told_by_what_they_are_for(nnunet):
+    assert images_without_labels(load_manifest(nnunet), "train") == ""
+    (nnunet / "imagesTs").mkdir()
+    for number in range(90, 97):
+        for channel in (0, 1):
+            (nnunet / "imagesTs" / f"case_{number}_000{channel}.nii.gz").touch()
+    (nnunet / "labelsTr" / "case_3.nii.gz").unlink()
+    manifest = load_manifest(nnunet)
+    assert images_without_labels(manifest, "train") == "1 image for training without labels: case_3"
+    test = images_without_labels(manifest, "test")
+    assert test == "7 images for test without labels: case_90, case_91, case_92, case_93, case_94 and 2 more"
+
+
+def test_listed_images_without_labels_count_where_they_are_there(tmp_path):
+    folder = written(tmp_path, MSD | {"training": [*MSD["training"], {"image": "./imagesTr/case_50.nii.gz"}]})
+    assert load_manifest(folder).unlabelled == {"train": (), "test": ()}
+    for path in ("imagesTr/case_50.nii.gz", "imagesTs/case_99.nii.gz"):
+        (folder / path).parent.mkdir()
+        (folder / path).touch()
+    assert load_manifest(folder).unlabelled == {"train": ("case_50",), "test": ("case_99",)}

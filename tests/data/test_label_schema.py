@@ -125,6 +125,14 @@ def test_a_region_or_schema_that_is_not_there_is_refused():
         load_schema("brats_1999")
 
 
+def test_no_region_at_all_is_refused_with_those_there_are():
+    schema, empty = load_schema("brats_2021"), np.zeros((2, 2), np.uint8)
+    with pytest.raises(DataError, match=r"no region was asked for, .* whole_tumor, tumor_core, enhancing_tumor"):
+        schema.encode(empty, regions=[])
+    with pytest.raises(DataError, match="has no regions to tell"):
+        schema.model_copy(update={"regions": ()}).encode(empty)
+
+
 def test_a_region_of_unknown_labels_is_refused():
     values = load_schema("brats_2021").model_dump()
     values["regions"][0]["labels"] = ["cavity"]

@@ -361,3 +361,39 @@ def test_files_and_folders_that_are_known_to_be_no_scans_are_passed_over(tmp_pat
     over = [tmp_path / "a" / "scan_result.nii.gz", tmp_path / "a" / "review", tmp_path / "results"]
     (case,) = resolve_cases([tmp_path], channels=[ChannelSpec("T1")], passing_over=over)
     assert (case.case_id, case.channels[0].path) == ("a", tmp_path / "a" / "scan.nii.gz")
+
+
+def not_text(folder: Path) -> Path:
+    """A scan whose name a computer with Latin-1 gave it."""
+    path = touch(folder, "good.nii.gz") / "sc\udce4n.nii.gz"
+    try:
+        path.touch()
+    except (OSError, UnicodeError):
+        pytest.skip("this disk takes names in UTF-8 only")
+    return path
+
+
+def test_a_name_that_is_no_text_fails_alone_among_the_cases_of_a_folder(tmp_path):
+    folder = not_text(tmp_path).parent
+    good, failed = resolve_cases([folder], channels=CT)
+    assert good.case_id == "good"
+    assert isinstance(failed, FailedCase)
+    assert failed.case_id == "sc\\udce4n"
+    assert "bytes that are no text in UTF-8. Rename it" in failed.message
+
+
+def test_a_name_that_is_no_text_is_refused_where_it_was_typed(tmp_path):
+    with pytest.raises(CaseError, match="no text in UTF-8"):
+        resolve_cases([not_text(tmp_path)], channels=CT)
+
+
+def test_an_empty_input_is_not_the_folder_one_is_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(touch(tmp_path, "scan.nii.gz"))
+    with pytest.raises(CaseError, match="an empty input was given"):
+        resolve_cases([""], channels=CT)
+
+
+def test_one_file_given_twice_is_said_to_be_one(tmp_path):
+    path = touch(tmp_path, "scan.nii.gz") / "scan.nii.gz"
+    with pytest.raises(CaseError, match=r"scan\.nii\.gz was given twice: give it once"):
+        resolve_cases([path, tmp_path / "." / "scan.nii.gz"], channels=CT)

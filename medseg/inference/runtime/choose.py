@@ -111,6 +111,7 @@ class _Tried:
     network: nn.Module | None = None
     proof: Proof | None = None
     reason: str = ""
+    note: str = ""
     is_lasting: bool = False
     is_of_the_disk: bool = False
 
@@ -216,7 +217,7 @@ class WindowRuntime:
                     with suppress(OSError):
                         refusal.unlink(missing_ok=True)
                 asked = "asked for" if self._name != "auto" else "the fastest that is installed for this CPU"
-                told = f"{asked}; {NOT_KEPT}" if self._scratch else asked
+                told = "; ".join(part for part in (asked, tried.note, NOT_KEPT if self._scratch else "") if part)
                 return tried.network, RuntimeChoice(name, told, proof, is_news=True)
             if refusal and tried.is_lasting:
                 keep_refusal(refusal, reason)
@@ -252,7 +253,7 @@ class WindowRuntime:
             reason = f"{type(error).__name__}: {' '.join(str(error).split()[:30])}"
             return _Tried(reason=reason, is_of_the_disk=isinstance(error, OSError))
         if proof.is_passed:
-            return _Tried(compiled.network, proof)
+            return _Tried(compiled.network, proof, note=compiled.note)
         failure = (
             f"on a golden window {proof.clear_agreement:.2%} of the clear labels agree with torch, logits differ "
             f"by {proof.max_difference:.2g} at most"

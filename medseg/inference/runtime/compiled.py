@@ -64,8 +64,12 @@ class CompiledNetwork(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """A compiled network, the precision it computes in, and its proof where compiling gave one."""
+    """A compiled network, the precision it computes in, and its proof where compiling gave one.
+
+    ``note`` tells of a way that was not the usual one; it is kept with the converted network.
+    """
 
     network: nn.Module
     precision: str
     proof: Proof | None = None
+    note: str = ""

@@ -42,6 +42,9 @@ REVISION = 6
 Capture = Callable[[nn.Module, tuple[int, ...]], Any]
 """A network and the shape of its batches (B, C, *S) to what OpenVINO converts."""
 
+NOTE = ".txt"
+"""Ending of the file beside a converted network that says what was unusual about its conversion; mostly there is none."""
+
 LIMIT_S = 120.0
 """That the compiler may take at any rate: for the largest network here it takes 5 s on two idle cores."""
 
@@ -68,15 +71,16 @@ def compile_openvino(golden: Golden, *, key: str, cache: Path) -> Compiled:
     model = cache / f"{name}.xml"
     folder = cache / "compiled" / f"{name}_{precision}_{n_threads}_{this_machine('openvino')}"
     if model.is_file() and is_whole(folder):
-        compiled = Compiled(_loaded(folder, golden.shape, precision=precision), precision)
+        compiled = Compiled(_loaded(folder, golden.shape, precision=precision), precision, note=_note_of(model))
     else:
         cache.mkdir(parents=True, exist_ok=True)
         remove_damaged(folder)
         tidy(cache, name=kept_as, revision=REVISION)
         try:
             compiled = _made(golden, model, folder, precision=precision, capture=captured)
-        except NotConvertedError:
-            compiled = _made(golden, model, folder, precision=precision, capture=exported)
+        except NotConvertedError as error:
+            note = f"converted by torch.export, because the quicker conversion failed ({error})"
+            compiled = _made(golden, model, folder, precision=precision, capture=exported, note=note)
     return compiled
 
 
@@ -87,8 +91,19 @@ def _loaded(folder: Path, shape: tuple[int, ...], *, precision: str) -> Compiled
     return CompiledNetwork(_computing(request), batch_size=shape[0], window=shape[1:], rest=rest)
 
 
-def _made(golden: Golden, model: Path, compiled: Path, *, precision: str, capture: Capture) -> Compiled:
-    """Convert, unless ``model`` is there, and compile; what is kept takes its place when it is complete and proved."""
+def _note_of(model: Path) -> str:
+    """What was kept with a converted network about its conversion; mostly nothing."""
+    try:
+        return model.with_suffix(NOTE).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+def _made(golden: Golden, model: Path, compiled: Path, *, precision: str, capture: Capture, note: str = "") -> Compiled:
+    """Convert, unless ``model`` is there, and compile; what is kept takes its place when it is complete and proved.
+
+    ``note`` is kept beside the converted network.
+    """
     with TemporaryDirectory(dir=model.parent, prefix=UNFINISHED) as name:
         folder = Path(name)
         order = Order(
@@ -110,11 +125,14 @@ def _made(golden: Golden, model: Path, compiled: Path, *, precision: str, captur
             if not proof.is_rounding:
                 _check_exactly(golden, converted, folder=folder, limit_s=limit_s)
         if path != model:
-            # The weights are in place before the file that is looked for.
+            # Note and weights are in place before the file that is looked for.
+            if note:
+                (folder / "note").write_text(note, encoding="utf-8")
+                (folder / "note").replace(model.with_suffix(NOTE))
             path.with_suffix(".bin").replace(model.with_suffix(".bin"))
             path.replace(model)
         _take_place(Path(order.folder), compiled)
-    return Compiled(network, precision, proof)
+    return Compiled(network, precision, proof, note=_note_of(model))
 
 
 def _converted_and_compiled(golden: Golden, order: Order, *, capture: Capture, folder: Path) -> tuple[Path, float]:

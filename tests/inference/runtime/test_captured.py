@@ -5,11 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from monai.inferers import SlidingWindowInferer
 from monai.networks.nets import DynUNet, SegResNet
 from torch import nn
 
 from medseg.bundle import load_bundle
 from medseg.bundle.build import build_network
+from medseg.inference import WindowRuntime
 from medseg.inference.runtime import openvino
 from medseg.inference.runtime.apart import NotConvertedError
 from medseg.inference.runtime.captured import captured
@@ -95,6 +97,26 @@ def test_networks_of_monai_are_captured_in_one_pass(network, tmp_path, ways):
 def test_what_is_overwritten_on_the_way_is_converted_rightly_all_the_same(network, tmp_path, ways):
     assert proof_of(network.eval(), (1, 1, 12, 12, 12), tmp_path).is_passed
     assert ways == ["captured", "exported"]
+
+
+def test_the_slower_conversion_is_told_with_its_reason_and_again_by_what_was_kept(tmp_path):
+    windows = SlidingWindowInferer(roi_size=(12, 12, 12))
+    told = []
+    for _ in range(2):
+        runtime = WindowRuntime(Shifting().eval(), name="openvino", key="shifting", device=CPU, cache=tmp_path)
+        with torch.no_grad():
+            runtime._shelf.look_at().fold.weight.fill_(0.1)
+        runtime.network_for(windows, (1, 24, 24, 24), n_windows=8)
+        told.append(runtime.choice.reason)
+    assert "asked for; converted by torch.export, because the quicker conversion failed (" in told[0]
+    assert len(told[0].splitlines()) == 1
+    assert told[1] == told[0]
+
+
+def test_the_usual_conversion_is_not_worth_a_word(tmp_path):
+    network = nn.Conv3d(1, 2, 3, padding=1).eval()
+    golden = Golden(lambda: network, (1, 1, 8, 8, 8))
+    assert openvino.compile_openvino(golden, key="network", cache=tmp_path).note == ""
 
 
 def test_the_graph_takes_inputs_of_the_size_asked_for():
