@@ -43,7 +43,7 @@ Capture = Callable[[nn.Module, tuple[int, ...]], Any]
 """A network and the shape of its batches (B, C, *S) to what OpenVINO converts."""
 
 NOTE = ".txt"
-"""Ending of the file beside a converted network that says what was unusual about its conversion; mostly there is none."""
+"""Ending of the file beside a converted network that says what was unusual about its conversion, if anything."""
 
 LIMIT_S = 120.0
 """That the compiler may take at any rate: for the largest network here it takes 5 s on two idle cores."""

@@ -3,7 +3,7 @@
 import pytest
 from monai.inferers import SlidingWindowInferer
 
-from medseg.bundle.forecast import blocks_mb
+from medseg.bundle.forecasting import blocks_mb
 from medseg.inference import MirrorInferer, SliceBySliceInferer, ThreePlaneInferer
 
 SIZES = (64, 96, 200)
