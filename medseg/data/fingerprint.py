@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from medseg.data.label_schema import convert_labels
 from medseg.data.manifest import DataCase, DataManifest
-from medseg.errors import DataError
-from medseg.geometry import geometry_of
-from medseg.io import CaseFiles, read_case, read_labels
+from medseg.errors import DataError, GeometryError
+from medseg.geometry import Interpolation, geometry_of, resample_onto
+from medseg.io import CaseFiles, Scan, read_case, read_labels
 
 __all__ = ["Fingerprint", "data_fingerprint"]
 
@@ -72,6 +72,7 @@ def data_fingerprint(
 
     Raises:
         DataError: the data are not there, or no training case has a label.
+        GeometryError: labels lie elsewhere than their scan.
     """
     cases = manifest.locate(data_root, split="train")
     facts = []
@@ -100,7 +101,7 @@ def data_fingerprint(
 def _case_facts(case: DataCase, manifest: DataManifest) -> _CaseFacts:
     names = [channel.name for channel in manifest.channels]
     scan = read_case(CaseFiles(case.case_id, case.channel_files(names)))
-    label = read_labels(case.label)
+    label = _on_grid_of(scan, read_labels(case.label))
     schema = manifest.schema_of_labels
     values = convert_labels(label.numpy()[0], source=schema, target=schema)
     image = scan.image.numpy()
@@ -123,6 +124,20 @@ def _case_facts(case: DataCase, manifest: DataManifest) -> _CaseFacts:
             if (values == one.index).any()
         },
     )
+
+
+def _on_grid_of(scan: Scan, label: MetaTensor) -> MetaTensor:
+    """The labels on the scan's grid, as training takes them.
+
+    Raises:
+        GeometryError: they lie elsewhere.
+    """
+    if scan.geometry.matches(geometry_of(label)):
+        return label
+    try:
+        return resample_onto(label, scan.geometry, interpolation=Interpolation.NEAREST, outside=0)
+    except GeometryError as error:
+        raise GeometryError(f"case {scan.case_id}: {error}") from error
 
 
 def _patient_axes(image: MetaTensor) -> list[int]:

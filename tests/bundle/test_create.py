@@ -1,6 +1,7 @@
 """New bundles: every decision follows from the training cases, and the bundle verifies and trains as it is."""
 
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -9,8 +10,8 @@ import torch
 from monai.transforms import Compose
 
 from medseg.bundle import build_segmenter, create_bundle, differences, load_bundle, verify_bundle
-from medseg.data import data_fingerprint, load_manifest
-from medseg.errors import BundleError, OutputError
+from medseg.data import DataManifest, data_fingerprint, load_manifest
+from medseg.errors import BundleError, DataError, OutputError
 from medseg.io import read_volume
 from medseg.networks import network_names
 from medseg.training import train, with_settings
@@ -66,6 +67,36 @@ def test_the_fingerprint_is_in_the_patients_axes(blocks):
     low, high, mean, _ = found.intensities[0]
     assert low < mean < high
     assert mean == pytest.approx(140, abs=2)
+
+
+def test_labels_on_a_grid_of_their_own_are_taken_where_they_lie(blocks, tmp_path):
+    """Every second voxel of the labels along each axis, half a voxel off: the same places in millimetres."""
+    manifest, root = blocks
+    shutil.copytree(root, tmp_path / "data")
+    path = tmp_path / "data" / "Blocks" / "labelsTr" / "case_0.nii.gz"
+    stored = nib.load(path)
+    affine = stored.affine @ np.diag([2.0, 2.0, 1.0, 1.0])
+    affine[:2, 3] += stored.affine[[0, 1], [0, 1]] / 2
+    nib.save(nib.Nifti1Image(np.asarray(stored.dataobj)[::2, ::2].copy(), affine), path)
+    assert data_fingerprint(manifest, tmp_path / "data") == data_fingerprint(manifest, root)
+
+
+def test_labels_whose_values_leave_one_out_are_refused_for_a_network_has_a_channel_for_each(blocks, tmp_path):
+    manifest, root = blocks
+    content = manifest.model_dump()
+    content["labels"][1]["index"] = 7
+    gap = DataManifest.from_mapping(content, source="test")
+    for number in range(6):
+        path = root / "Blocks" / "labelsTr" / f"case_{number}.nii.gz"
+        there = tmp_path / path.relative_to(root)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        stored = nib.load(path)
+        values = np.array(stored.dataobj)
+        nib.save(nib.Nifti1Image(np.where(values == 2, 7, values).astype(np.uint8), stored.affine), there)
+    shutil.copytree(root / "Blocks" / "imagesTr", tmp_path / "Blocks" / "imagesTr")
+    with pytest.raises(DataError, match=r"blocks have the values 1, 7: 1 to 2 were expected, .* Renumber them"):
+        create_bundle(gap, data_root=tmp_path, network="swin_unetr", output=tmp_path / "new", device=CPU)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("network", network_names())
