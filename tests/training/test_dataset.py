@@ -7,9 +7,17 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, NormalizeIntensityd, Orientationd, RandSpatialCropSamplesd, Spacingd
+from monai.transforms import (
+    Compose,
+    CropForegroundd,
+    NormalizeIntensityd,
+    Orientationd,
+    RandSpatialCropSamplesd,
+    Spacingd,
+)
 
 from medseg.data import DataCase
+from medseg.errors import GeometryError, ImageError
 from medseg.geometry import geometry_of
 from medseg.training.dataset import Batches, prepare_examples
 from medseg.training.example import Example
@@ -49,6 +57,22 @@ def test_frames_of_one_file_become_channels(tmp_path: Path):
     case = DataCase("one", (tmp_path / "image.nii.gz",), tmp_path / "label.nii.gz")
     (example,) = prepare_examples([case], ROAD, channel_names=["flair", "t1"])
     assert np.array_equal(example.image.numpy(), np.stack([frames[..., 0], frames[..., 1]]))
+
+
+def test_a_case_that_cannot_be_used_is_named(tmp_path: Path):
+    far_away = np.eye(4)
+    far_away[:3, 3] = 1000
+    for name, array, affine in (
+        ("scan", np.ones((5, 4, 3), np.float32), np.eye(4)),
+        ("labels", np.ones((5, 4, 3), np.uint8), far_away),
+    ):
+        nib.save(nib.Nifti1Image(array, affine), tmp_path / f"{name}.nii.gz")
+    case = DataCase("the_seventh", (tmp_path / "scan.nii.gz",), tmp_path / "labels.nii.gz")
+    with pytest.raises(GeometryError, match="case the_seventh: the two grids do not overlap in millimetres"):
+        list(prepare_examples([case], ROAD, channel_names=["T1"]))
+    nothing = Compose([CropForegroundd("image", "image", select_fn=lambda hu: hu > 5, allow_smaller=True)])
+    with pytest.raises(ImageError, match="case the_seventh: the model's cropping leaves nothing of the scan"):
+        list(prepare_examples([case], nothing, channel_names=["T1"]))
 
 
 @pytest.fixture(scope="module")
