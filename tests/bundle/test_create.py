@@ -15,6 +15,7 @@ from medseg.errors import BundleError, DataError, OutputError
 from medseg.io import read_volume
 from medseg.networks import network_names
 from medseg.training import train, with_settings
+from medseg.transforms import stack_slices
 
 CPU = torch.device("cpu")
 
@@ -168,7 +169,7 @@ def test_what_lies_at_the_border_of_a_crop_is_still_there_when_it_was_turned(blo
 def test_training_sees_a_scan_to_its_very_border(network, blocks, tmp_path):
     manifest, root = blocks
     create_bundle(manifest, data_root=root, network=network, output=tmp_path / "new", device=CPU)
-    bundle = load_bundle(tmp_path / "new", overlays=("train",)).with_config(context_slices=0)
+    bundle = load_bundle(tmp_path / "new", overlays=("train",))
     parser = bundle.parser(device=CPU)
     crop_size = parser.get_parsed_content("crop_size")
     scan = torch.zeros(1, *(size + size // 4 for size in crop_size))
@@ -179,6 +180,31 @@ def test_training_sees_a_scan_to_its_very_border(network, blocks, tmp_path):
         float(crop["label"].max()) for _ in range(3) for crop in Compose(cuts)({"image": scan, "label": scan.clone()})
     ]
     assert max(seen) == 1
+
+
+@pytest.mark.parametrize("n_slices", [1, 2, 7])
+def test_the_first_and_the_last_slice_are_learnt_as_often_as_any_and_look_as_where_the_model_is_used(
+    n_slices, blocks, tmp_path
+):
+    manifest, root = blocks
+    create_bundle(manifest, data_root=root, network="transunet", output=tmp_path / "new", device=CPU)
+    bundle = load_bundle(tmp_path / "new", overlays=("train",))
+    parser = bundle.parser(device=CPU)
+    axis, context = bundle.config["slice_axis"], bundle.config["context_slices"]
+    sizes = [n_slices if one == axis else 64 for one in range(3)]
+    scan = torch.ones(1, *sizes)
+    scan *= torch.arange(1, n_slices + 1).reshape([-1 if one == axis else 1 for one in range(3)])  # its number
+    expected = stack_slices(scan, axis=axis, context=context, numbers=range(n_slices))[:, :, 32, 32]
+    steps = bundle.build("augmentation", parser).set_random_state(0).transforms
+    cuts = Compose([step for step in steps if type(step).__name__.endswith(("Padd", "Labeld", "Cropd", "Sliced"))])
+    for wanted in {0, n_slices // 2, n_slices - 1}:
+        label = torch.zeros_like(scan)
+        label.select(axis + 1, wanted).copy_((torch.arange(64 * 64) == 64 * 32 + 32).reshape(64, 64))
+        crops = [crop for _ in range(30) for crop in cuts({"image": scan, "label": label})]
+        central = [crop for crop in crops if crop["label"].any()]
+        assert len(central) / len(crops) >= 0.5, wanted  # two of three lie around the label
+        for crop in central:
+            assert torch.equal(crop["image"][:, 24, 24], expected[wanted])
 
 
 def test_an_existing_folder_and_an_unknown_network_are_refused_and_nothing_is_left(blocks, tmp_path):
