@@ -42,6 +42,7 @@ def identity_of(
         cases: the digest of each case.
     """
     decisive = _decisive(bundle)
+    decisive.pop("start", None)  # what it holds counts, not where it lies
     told = {f"the setting {key}": json.dumps(value, default=str) for key, value in decisive.items()}
     told |= {key: _digest(value) for key, value in bundle.config.items() if key != "training"}
     # Beside the text: on MONAI's command line parts come with what overrides made of them.
@@ -100,9 +101,11 @@ def described(value: object, seen: tuple[int, ...] = ()) -> Any:
         return value
     if isinstance(value, nn.Parameter):
         return list(value.shape)
-    if isinstance(value, torch.Tensor | np.ndarray):
-        array = value.detach().cpu().contiguous().numpy() if isinstance(value, torch.Tensor) else value
-        return [list(array.shape), str(array.dtype), hashlib.sha256(array.tobytes()).hexdigest()]
+    if isinstance(value, torch.Tensor):  # as bytes: NumPy knows no bfloat16
+        values = torch.Tensor.as_subclass(value.detach(), torch.Tensor).cpu().contiguous().flatten().view(torch.uint8)
+        return [list(value.shape), str(value.dtype), hashlib.sha256(values.numpy().tobytes()).hexdigest()]
+    if isinstance(value, np.ndarray):
+        return [list(value.shape), str(value.dtype), hashlib.sha256(value.tobytes()).hexdigest()]
     if isinstance(value, torch.optim.Optimizer):
         groups = [{key: one for key, one in group.items() if key != "params"} for group in value.param_groups]
         return [_name_of(type(value)), described(groups, seen)]

@@ -185,10 +185,10 @@ class _Trainer:
             start = self._start_path
             self._fingerprint = fingerprint_of(self._bundle, manifest, start=start)
             self._identity = identity_of(self._bundle, manifest, start=start, parts=self._parts, cases=digests)
-            if self._validation and not self._can_choose:
+            if settings.labelled and not self._can_choose:
+                found = "no validation case holds a label" if self._validation else "there are no validation cases"
                 self._warnings.append(
-                    "no validation case holds a label, so there is nothing to choose by: the weights of the last step "
-                    "are kept."
+                    f"{found}, so there is nothing to choose by: the weights of the last step are kept."
                 )
             yield
 

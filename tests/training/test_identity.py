@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 from monai.losses import DiceCELoss
 from monai.transforms import Compose, RandFlipd, RandGaussianNoised
 from torch import nn
@@ -67,6 +68,10 @@ def optimizer(**settings: float) -> torch.optim.Optimizer:
         (lambda volume: volume.min(), lambda volume: volume.max()),
         ({"a": np.arange(3)}, {"a": np.arange(3) + 1}),
         ({1, 2}, {1, 3}),
+        (torch.ones(3, dtype=torch.bfloat16), torch.ones(3, dtype=torch.float16)),
+        (torch.tensor(1.0, dtype=torch.bfloat16), torch.tensor(2.0, dtype=torch.bfloat16)),
+        (MetaTensor(torch.eye(2)), MetaTensor(torch.zeros(2, 2))),
+        (torch.zeros(0), torch.zeros(0, 1)),
         (torch.float16, torch.float32),
     ],
 )

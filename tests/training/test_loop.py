@@ -366,6 +366,8 @@ def test_without_validation_cases_the_last_average_is_kept(bundle, manifest, tra
     alone = DataManifest.from_mapping(content, source="test")
     short = with_settings(bundle, ["steps=3", "validate_every=1"])
     result = train(short, alone, data_root=training_data, output=tmp_path, device=CPU)
+    (warning,) = result.warnings
+    assert warning.startswith("there are no validation cases, so there is nothing to choose by")
     assert math.isnan(result.best_dice)
     assert result.best_step == 3
     network = load_weights(bundle.build("network", bundle.parser(device=CPU)), tmp_path / "model.safetensors")
