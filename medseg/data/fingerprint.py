@@ -71,7 +71,7 @@ def data_fingerprint(
     """The fingerprint of the training split; validation and test cases are not looked at.
 
     Raises:
-        DataError: the data are not there, or no training case has a label.
+        DataError: the data are not there, no training case has a label, or a label value is unknown.
         GeometryError: labels lie elsewhere than their scan.
     """
     cases = manifest.locate(data_root, split="train")
@@ -101,9 +101,12 @@ def data_fingerprint(
 def _case_facts(case: DataCase, manifest: DataManifest) -> _CaseFacts:
     names = [channel.name for channel in manifest.channels]
     scan = read_case(CaseFiles(case.case_id, case.channel_files(names)))
-    label = _on_grid_of(scan, read_labels(case.label))
+    label = read_labels(case.label)
     schema = manifest.schema_of_labels
-    values = convert_labels(label.numpy()[0], source=schema, target=schema)
+    try:
+        values = convert_labels(_on_grid_of(scan, label).numpy()[0], source=schema, target=schema)
+    except (GeometryError, DataError) as error:
+        raise type(error)(f"case {case.case_id}: {error}") from error
     image = scan.image.numpy()
     axes = _patient_axes(scan.image)
     spacing = np.array(scan.geometry.spacing_mm)[axes]
@@ -127,17 +130,10 @@ def _case_facts(case: DataCase, manifest: DataManifest) -> _CaseFacts:
 
 
 def _on_grid_of(scan: Scan, label: MetaTensor) -> MetaTensor:
-    """The labels on the scan's grid, as training takes them.
-
-    Raises:
-        GeometryError: they lie elsewhere.
-    """
+    """The labels on the scan's grid, as training takes them."""
     if scan.geometry.matches(geometry_of(label)):
         return label
-    try:
-        return resample_onto(label, scan.geometry, interpolation=Interpolation.NEAREST, outside=0)
-    except GeometryError as error:
-        raise GeometryError(f"case {scan.case_id}: {error}") from error
+    return resample_onto(label, scan.geometry, interpolation=Interpolation.NEAREST, outside=0)
 
 
 def _patient_axes(image: MetaTensor) -> list[int]:

@@ -17,7 +17,7 @@ from monai.transforms import Compose
 from numpy.typing import NDArray
 
 from medseg.data import DataCase
-from medseg.errors import ImageError
+from medseg.errors import DataError, ImageError
 from medseg.geometry import Interpolation, geometry_of, resample_onto
 from medseg.inference import preprocess
 from medseg.io import CaseFiles, read_case, read_labels
@@ -59,9 +59,9 @@ def prepare_examples(
             continue
         label = read_labels(case.label)
         digest = case_digest(scan.sha256, label)
-        if relabel is not None:
-            label = MetaTensor(torch.from_numpy(relabel(label.numpy())), affine=label.affine)
         with _naming(case):
+            if relabel is not None:
+                label = MetaTensor(torch.from_numpy(relabel(label.numpy())), affine=label.affine)
             label = resample_onto(label, geometry_of(image), interpolation=Interpolation.NEAREST, outside=0)
         yield Example(case.case_id, image, label.to(image.device), digest)
 
@@ -71,7 +71,7 @@ def _naming(case: DataCase) -> Iterator[None]:
     """What is wrong with one of hundreds of cases is said of that one."""
     try:
         yield
-    except ImageError as error:
+    except (ImageError, DataError) as error:
         raise type(error)(f"case {case.case_id}: {error}") from error
 
 

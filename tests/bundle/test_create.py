@@ -11,7 +11,7 @@ from monai.transforms import Compose
 
 from medseg.bundle import build_segmenter, create_bundle, differences, load_bundle, verify_bundle
 from medseg.data import DataManifest, data_fingerprint, load_manifest
-from medseg.errors import BundleError, DataError, OutputError
+from medseg.errors import BundleError, DataError, GeometryError, OutputError
 from medseg.io import read_volume
 from medseg.networks import network_names
 from medseg.training import train, with_settings
@@ -80,6 +80,23 @@ def test_labels_on_a_grid_of_their_own_are_taken_where_they_lie(blocks, tmp_path
     affine[:2, 3] += stored.affine[[0, 1], [0, 1]] / 2
     nib.save(nib.Nifti1Image(np.asarray(stored.dataobj)[::2, ::2].copy(), affine), path)
     assert data_fingerprint(manifest, tmp_path / "data") == data_fingerprint(manifest, root)
+
+
+@pytest.mark.parametrize(
+    ("value", "origin", "expected"),
+    [(9, 0, "case case_0: label value 9 is unknown"), (1, 5000, "case case_0: the two grids do not overlap")],
+)
+def test_a_case_whose_labels_cannot_be_used_is_named(value, origin, expected, blocks, tmp_path):
+    manifest, root = blocks
+    shutil.copytree(root, tmp_path / "data")
+    path = tmp_path / "data" / "Blocks" / "labelsTr" / "case_0.nii.gz"
+    stored = nib.load(path)
+    values, affine = np.array(stored.dataobj), stored.affine.copy()
+    values[0, 0, 0] = value
+    affine[:3, 3] += origin
+    nib.save(nib.Nifti1Image(values, affine), path)
+    with pytest.raises((DataError, GeometryError), match=expected):
+        data_fingerprint(manifest, tmp_path / "data")
 
 
 def test_labels_whose_values_leave_one_out_are_refused_for_a_network_has_a_channel_for_each(blocks, tmp_path):

@@ -1,5 +1,6 @@
 """Examples and batches: labels on the image's grid, and crops that depend on seed and step alone."""
 
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -16,8 +17,8 @@ from monai.transforms import (
     Spacingd,
 )
 
-from medseg.data import DataCase
-from medseg.errors import GeometryError, ImageError
+from medseg.data import DataCase, convert_labels, load_schema
+from medseg.errors import DataError, GeometryError, ImageError
 from medseg.geometry import geometry_of
 from medseg.training.dataset import Batches, prepare_examples
 from medseg.training.example import Example
@@ -73,6 +74,14 @@ def test_a_case_that_cannot_be_used_is_named(tmp_path: Path):
     nothing = Compose([CropForegroundd("image", "image", select_fn=lambda hu: hu > 5, allow_smaller=True)])
     with pytest.raises(ImageError, match="case the_seventh: the model's cropping leaves nothing of the scan"):
         list(prepare_examples([case], nothing, channel_names=["T1"]))
+    schema = load_schema("msd_hippocampus")
+    nib.save(nib.Nifti1Image(np.full((5, 4, 3), 9, np.uint8), np.eye(4)), tmp_path / "labels.nii.gz")
+    with pytest.raises(DataError, match="case the_seventh: label value 9 is unknown to the schema msd_hippocampus"):
+        list(
+            prepare_examples(
+                [case], ROAD, channel_names=["T1"], relabel=partial(convert_labels, source=schema, target=schema)
+            )
+        )
 
 
 @pytest.fixture(scope="module")
