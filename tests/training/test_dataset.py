@@ -60,6 +60,15 @@ def test_frames_of_one_file_become_channels(tmp_path: Path):
     assert np.array_equal(example.image.numpy(), np.stack([frames[..., 0], frames[..., 1]]))
 
 
+def test_a_file_of_more_frames_than_the_data_set_has_channels_is_refused(tmp_path: Path):
+    frames = np.random.default_rng(0).normal(size=(5, 4, 3, 3)).astype(np.float32)
+    nib.save(nib.Nifti1Image(frames, np.eye(4)), tmp_path / "image.nii.gz")
+    nib.save(nib.Nifti1Image(np.zeros((5, 4, 3), np.uint8), np.eye(4)), tmp_path / "label.nii.gz")
+    case = DataCase("one", (tmp_path / "image.nii.gz",), tmp_path / "label.nii.gz")
+    with pytest.raises(ImageError, match=r"image\.nii\.gz holds 3 channels: 2 were expected\. Fetch the file again"):
+        list(prepare_examples([case], ROAD, channel_names=["flair", "t1"], wanted_channels=["t1"]))
+
+
 def test_a_case_that_cannot_be_used_is_named(tmp_path: Path):
     far_away = np.eye(4)
     far_away[:3, 3] = 1000
