@@ -39,6 +39,8 @@ class Checkpoint:
     """The losses since the last line of the log."""
     identity: dict[str, str] = field(default_factory=dict)
     """What the training was started with, by name; a resumed training must have the same."""
+    device: str = ""
+    """The kind of device that computed it, where it is known."""
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:

@@ -206,6 +206,11 @@ class _Trainer:
         """Go back to the last checkpoint, and forget what was logged after it."""
         checkpoint = read_checkpoint(self._checkpoint_path)
         self._check_identity(checkpoint)
+        if checkpoint.device not in ("", self._device.type):
+            self._warnings.append(
+                f"the first {checkpoint.step} steps were computed on {checkpoint.device}, the others on "
+                f"{self._device.type}: results differ a little from those of one device."
+            )
         self._network.load_state_dict(checkpoint.network)
         self._average.load(checkpoint.average)
         self._optimizer.load_state_dict(checkpoint.optimizer)
@@ -400,6 +405,7 @@ class _Trainer:
             elapsed_s=self._elapsed_s,
             fingerprint=self._fingerprint,
             identity=self._identity,
+            device=self._device.type,
             unlogged_losses=list(self._losses),
         )
         write_checkpoint(checkpoint, self._checkpoint_path)

@@ -245,6 +245,16 @@ def test_the_same_data_in_another_place_are_the_same(undisturbed, bundle, manife
     assert again == undisturbed[1]
 
 
+def test_going_on_with_another_device_is_told(undisturbed, bundle, manifest, training_data, tmp_path):
+    shutil.copytree(undisturbed[0], tmp_path / "run")
+    path = tmp_path / "run" / "checkpoint.pt"
+    assert read_checkpoint(path).device == "cpu"
+    write_checkpoint(replace(read_checkpoint(path), device="cuda"), path)
+    result = train(bundle, manifest, data_root=training_data, output=tmp_path / "run", device=CPU, resume=True)
+    (warning,) = result.warnings
+    assert warning.startswith("the first 12 steps were computed on cuda, the others on cpu")
+
+
 def test_a_checkpoint_from_before_its_parts_were_kept_goes_on_by_its_fingerprint(
     undisturbed, bundle, manifest, training_data, tmp_path
 ):
