@@ -7,7 +7,7 @@ the same machine gives the same weights on a CPU, with or without interruptions.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -182,15 +182,17 @@ class _Trainer:
             batches = Batches(self._examples, self._augmentation, batch_size=settings.batch_size, seed=settings.seed)
             self._batches = Prefetcher(batches, workers=settings.workers)
             stack.enter_context(self._batches.running())
-            start = self._start_path
-            self._fingerprint = fingerprint_of(self._bundle, manifest, start=start)
-            self._identity = identity_of(self._bundle, manifest, start=start, parts=self._parts, cases=digests)
-            if settings.labelled and not self._can_choose:
-                found = "no validation case holds a label" if self._validation else "there are no validation cases"
-                self._warnings.append(
-                    f"{found}, so there is nothing to choose by: the weights of the last step are kept."
-                )
+            self._take_stock(manifest, digests)
             yield
+
+    def _take_stock(self, manifest: DataManifest, digests: Mapping[str, str]) -> None:
+        """Note what decides the outcome, and tell where nothing is left to choose weights by."""
+        start = self._start_path
+        self._fingerprint = fingerprint_of(self._bundle, manifest, start=start)
+        self._identity = identity_of(self._bundle, manifest, start=start, parts=self._parts, cases=digests)
+        if self._settings.labelled and not self._can_choose:
+            found = "no validation case holds a label" if self._validation else "there are no validation cases"
+            self._warnings.append(f"{found}, so there is nothing to choose by: the weights of the last step are kept.")
 
     def start(self) -> None:
         """Begin at step 0."""
