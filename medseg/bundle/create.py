@@ -41,7 +41,7 @@ def create_bundle(
 
     Raises:
         OutputError: something lies there already, or the folder cannot be written.
-        DataError: the data are not there.
+        DataError: the data are not there, or the labels' values leave one out.
         BundleError: there is no such network.
     """
     if output.exists():

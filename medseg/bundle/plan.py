@@ -15,7 +15,7 @@ from monai.utils import ensure_tuple_rep
 
 from medseg.bundle.cost import network_cost
 from medseg.data import DataManifest, Fingerprint
-from medseg.errors import BundleError
+from medseg.errors import BundleError, DataError
 from medseg.free_memory import total_memory_bytes
 from medseg.networks import network_names
 
@@ -80,7 +80,14 @@ def plan_bundle(
 
     Raises:
         BundleError: there is no such network.
+        DataError: the labels' values leave one out.
     """
+    values = sorted(label.index for label in manifest.labels)
+    if values != list(range(1, len(values) + 1)):  # a network's channel n is the label of value n
+        raise DataError(
+            f"the labels of {manifest.name} have the values {', '.join(map(str, values))}: 1 to {len(values)} were "
+            "expected, one for each channel of the network. Renumber them in the label files and the manifest."
+        )
     if network not in network_names():
         raise BundleError(f"no network {network!r}: expected one of {', '.join(network_names())}.")
     module = import_module(f"medseg.networks.{network}")

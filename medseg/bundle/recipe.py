@@ -121,7 +121,7 @@ def _crop_steps(plan: Plan) -> str:
     outside = f', value: "{LOWEST}"' if plan.is_ct else ""
     borders = '"$[around for around in @margin for _ in range(2)]"'
     return f"""\
-    - {{_target_: SpatialPadd, keys: image, spatial_size: "@crop_size", mode: constant{outside}}}
+{_end_steps(plan)}    - {{_target_: SpatialPadd, keys: image, spatial_size: "@crop_size", mode: constant{outside}}}
     - {{_target_: SpatialPadd, keys: label, spatial_size: "@crop_size", mode: constant}}
     - {{_target_: BorderPadd, keys: image, spatial_border: {borders}, mode: constant{outside}}}
     - {{_target_: BorderPadd, keys: label, spatial_border: {borders}, mode: constant}}
@@ -132,6 +132,19 @@ def _crop_steps(plan: Plan) -> str:
       pos: 2
       neg: 1
       num_samples: {plan.samples_per_scan}
+"""
+
+
+def _end_steps(plan: Plan) -> str:
+    """Slabs reach beyond the first and the last slice, or these would never be the central one that is learnt."""
+    if plan.slice_axis is None:
+        return ""
+    beyond = ["0", "0", "0"]
+    beyond[plan.slice_axis] = "@context_slices"
+    border = f'spatial_border: "$[{", ".join(beyond)}]"'
+    return f"""\
+    - {{_target_: BorderPadd, keys: image, {border}, mode: edge}}  # as where the model is used
+    - {{_target_: BorderPadd, keys: label, {border}, mode: constant}}
 """
 
 

@@ -10,11 +10,14 @@ import typer
 from medseg.cli.console import messages, print_json, print_table, progress_bars
 from medseg.cli.context import options_of
 from medseg.cli.data_options import Data, DataRoot, manifest_of, root_of
+from medseg.cli.ending import telling_how_to_go_on, tidied_when_ended
 
 if TYPE_CHECKING:
     from medseg.training import Candidate, CrossValidation
 
 __all__ = ["cross_validate"]
+
+HOW_TO_GO_ON = "The same command goes on where it stood."
 
 
 def cross_validate(
@@ -51,15 +54,16 @@ def cross_validate(
                 bars[stage] = progress.add_task(stage, total=total)
             progress.update(bars[stage], completed=done, total=total, visible=done < total)
 
-        result = run_cross_validation(
-            recipes,
-            manifest,
-            n_folds=folds,
-            data_root=root_of(data, data_root),
-            output=output,
-            device=choose_device(device),
-            progress=show,
-        )
+        with tidied_when_ended(), telling_how_to_go_on(HOW_TO_GO_ON, once=output):
+            result = run_cross_validation(
+                recipes,
+                manifest,
+                n_folds=folds,
+                data_root=root_of(data, data_root),
+                output=output,
+                device=choose_device(device),
+                progress=show,
+            )
     if options.json:
         print_json({"chosen": result.chosen.name, "candidates": [one.summary() for one in result.candidates]})
     elif not options.quiet:

@@ -5,10 +5,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
-__all__ = ["SIGNAL_EXIT", "tidied_when_ended"]
+from medseg.cli.console import messages
+
+__all__ = ["SIGNAL_EXIT", "telling_how_to_go_on", "tidied_when_ended"]
 
 SIGNAL_EXIT: Final = 128
 """Exit codes above are 128 + the number of a signal, as shells count them."""
@@ -33,6 +36,18 @@ def tidied_when_ended() -> Iterator[None]:
     finally:
         for one, before in taken.items():
             signal.signal(one, before)
+
+
+@contextmanager
+def telling_how_to_go_on(how: str, *, once: Path) -> Iterator[None]:
+    """Where Ctrl-C or another signal ends the block, and ``once`` is there by then, one line says how to go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as leaving:
+        code = leaving.code if isinstance(leaving, SystemExit) else SIGNAL_EXIT + signal.SIGINT
+        if isinstance(code, int) and code > SIGNAL_EXIT and once.exists():
+            messages.print(how, markup=False)
+        raise
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  a handler's signature

@@ -2,6 +2,7 @@
 
 import math
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +11,11 @@ import typer
 from medseg.cli.console import messages, print_json, progress_bars
 from medseg.cli.context import options_of
 from medseg.cli.data_options import Data, DataRoot, manifest_of, root_of
+from medseg.cli.ending import telling_how_to_go_on, tidied_when_ended
 
 __all__ = ["train"]
+
+HOW_TO_GO_ON = "The same command with --resume goes on from the last checkpoint."
 
 
 def train(
@@ -57,15 +61,19 @@ def train(
                 bars[stage] = progress.add_task(stage, total=total)
             progress.update(bars[stage], completed=done, total=total)
 
-        result = (run_pretraining if pretrain else run_training)(
-            recipe,
-            manifest,
-            data_root=root_of(data, data_root),
-            output=output,
-            device=choose_device(_device_of_this_process(device)),
-            resume=resume,
-            progress=show,
-        )
+        with ExitStack() as stack:
+            stack.enter_context(tidied_when_ended())
+            if is_main:
+                stack.enter_context(telling_how_to_go_on(HOW_TO_GO_ON, once=output / "checkpoint.pt"))
+            result = (run_pretraining if pretrain else run_training)(
+                recipe,
+                manifest,
+                data_root=root_of(data, data_root),
+                output=output,
+                device=choose_device(_device_of_this_process(device)),
+                resume=resume,
+                progress=show,
+            )
     if not is_main:
         return
     if options.json:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from medseg.data.label_schema import convert_labels
 from medseg.data.manifest import DataCase, DataManifest
-from medseg.errors import DataError
-from medseg.geometry import geometry_of
-from medseg.io import CaseFiles, read_case, read_labels
+from medseg.errors import DataError, GeometryError
+from medseg.geometry import Interpolation, geometry_of, resample_onto
+from medseg.io import CaseFiles, Scan, read_case, read_labels
 
 __all__ = ["Fingerprint", "data_fingerprint"]
 
@@ -71,7 +71,8 @@ def data_fingerprint(
     """The fingerprint of the training split; validation and test cases are not looked at.
 
     Raises:
-        DataError: the data are not there, or no training case has a label.
+        DataError: the data are not there, no training case has a label, or a label value is unknown.
+        GeometryError: labels lie elsewhere than their scan.
     """
     cases = manifest.locate(data_root, split="train")
     facts = []
@@ -102,7 +103,10 @@ def _case_facts(case: DataCase, manifest: DataManifest) -> _CaseFacts:
     scan = read_case(CaseFiles(case.case_id, case.channel_files(names)))
     label = read_labels(case.label)
     schema = manifest.schema_of_labels
-    values = convert_labels(label.numpy()[0], source=schema, target=schema)
+    try:
+        values = convert_labels(_on_grid_of(scan, label).numpy()[0], source=schema, target=schema)
+    except (GeometryError, DataError) as error:
+        raise type(error)(f"case {case.case_id}: {error}") from error
     image = scan.image.numpy()
     axes = _patient_axes(scan.image)
     spacing = np.array(scan.geometry.spacing_mm)[axes]
@@ -123,6 +127,13 @@ def _case_facts(case: DataCase, manifest: DataManifest) -> _CaseFacts:
             if (values == one.index).any()
         },
     )
+
+
+def _on_grid_of(scan: Scan, label: MetaTensor) -> MetaTensor:
+    """The labels on the scan's grid, as training takes them."""
+    if scan.geometry.matches(geometry_of(label)):
+        return label
+    return resample_onto(label, scan.geometry, interpolation=Interpolation.NEAREST, outside=0)
 
 
 def _patient_axes(image: MetaTensor) -> list[int]:

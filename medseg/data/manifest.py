@@ -73,7 +73,7 @@ class DataCase:
     def channel_files(self, names: Sequence[str]) -> tuple[ChannelFile, ...]:
         """The file, or the frame of the only file, of each of the manifest's channels."""
         if len(self.images) == 1 and len(names) > 1:
-            return tuple(ChannelFile(name, self.images[0], frame) for frame, name in enumerate(names))
+            return tuple(ChannelFile(name, self.images[0], frame, len(names)) for frame, name in enumerate(names))
         return tuple(ChannelFile(name, path) for name, path in zip(names, self.images, strict=True))
 
 

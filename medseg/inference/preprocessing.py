@@ -71,12 +71,13 @@ def preprocess(image: MetaTensor, preprocessing: Compose) -> MetaTensor:
                 f"the model's preprocessing gives a {type(data['image']).__name__} after {type(step).__name__}: "
                 "a MetaTensor was expected, which knows its place in space. Take that step out, or let it keep one."
             )
+        if not data["image"].numel():  # the steps that follow would stumble over it, each in its own words
+            raise ImageError(
+                "the model's cropping leaves nothing of the scan: no voxel has an intensity that it takes for the "
+                "patient. Check the intensities (a CT must be in Hounsfield units), and that the scan is one the model "
+                "is for."
+            )
     prepared: MetaTensor = data["image"]
-    if not prepared.numel():
-        raise ImageError(
-            "the model's cropping leaves nothing of the scan: no voxel has an intensity that it takes for the patient. "
-            "Check the intensities (a CT must be in Hounsfield units), and that the scan is one the model is for."
-        )
     # What was cropped is a view, which would keep the whole scan in memory while it is segmented.
     return prepared.clone() if prepared.untyped_storage().nbytes() > prepared.nbytes else prepared
 

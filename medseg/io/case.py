@@ -21,11 +21,15 @@ class ChannelSpec:
 
 @dataclass(frozen=True)
 class ChannelFile:
-    """One channel of a case: a file, or one frame of a 4D file, or a DICOM folder."""
+    """One channel of a case: a file, or one frame of a 4D file, or a DICOM folder.
+
+    ``n_frames`` is how many frames that file has, where a data set states it: of any other number, none can be told.
+    """
 
     channel: str
     path: Path
     frame: int | None = None
+    n_frames: int | None = None
 
 
 @dataclass(frozen=True)

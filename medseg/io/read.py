@@ -119,6 +119,11 @@ def _tensor(array: NDArray[Any], geometry: Geometry) -> MetaTensor:
 def _one_channel(array: NDArray[Any], entry: ChannelFile) -> NDArray[Any]:
     """The channel (1, I, J, K) that ``entry`` stands for."""
     frames = array.shape[0]
+    if entry.n_frames not in (None, frames):
+        raise ImageError(
+            f"{entry.path.name} holds {frames} channels: {entry.n_frames} were expected. Fetch the file again, or "
+            "correct the channels of the data set."
+        )
     if entry.frame is None and frames == 1:
         return array
     last = frames - 1

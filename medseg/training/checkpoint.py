@@ -33,10 +33,14 @@ class Checkpoint:
     best_step: int | None
     elapsed_s: float
     fingerprint: str
-    """What the training was started with; a resumed training must have the same."""
+    """Recipe, split and torch's version in one digest; what counts where ``identity`` was not kept yet."""
     validations_since_best: int = 0
     unlogged_losses: list[float] = field(default_factory=list)
     """The losses since the last line of the log."""
+    identity: dict[str, str] = field(default_factory=dict)
+    """What the training was started with, by name; a resumed training must have the same."""
+    device: str = ""
+    """The kind of device that computed it, where it is known."""
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -49,8 +53,9 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         try:
             torch.save(vars(checkpoint), temporary)
         except RuntimeError as error:  # so torch reports that the disk took less than it was given
+            then = "go on with --resume" if path.exists() else "start again"
             raise OutputError(
-                f"{path.name} cannot be written whole into {path.parent.name}: free space, and go on with --resume."
+                f"{path.name} cannot be written whole into {path.parent.name}: free space, and {then}."
             ) from error
 
 

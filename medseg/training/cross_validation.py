@@ -6,6 +6,7 @@ In: bundles with recipes and a manifest. Out, in one folder: ``<bundle>/fold_<k>
 
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -142,7 +143,7 @@ def _one_fold(
     try:
         return read_evaluation(scores), result.elapsed_s
     except DataError:
-        pass  # not scored yet
+        shutil.rmtree(scores, ignore_errors=True)  # not scored yet, or not to the end
     trained = replace(bundle, weights=result.files[0])
     evaluation = evaluate_split(
         trained,

@@ -7,6 +7,7 @@ on with exactly the crops that it would have seen.
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ from monai.transforms import Compose
 from numpy.typing import NDArray
 
 from medseg.data import DataCase
+from medseg.errors import DataError, ImageError
 from medseg.geometry import Interpolation, geometry_of, resample_onto
 from medseg.inference import preprocess
 from medseg.io import CaseFiles, read_case, read_labels
 from medseg.training.example import Batch, Example
+from medseg.training.identity import case_digest
 
 __all__ = ["Batches", "prepare_examples"]
 
@@ -46,16 +49,30 @@ def prepare_examples(
     for case in cases:
         file_of = {file.channel: file for file in case.channel_files(channel_names)}
         files = CaseFiles(case.case_id, tuple(file_of[name] for name in wanted_channels or channel_names))
-        image = preprocess(read_case(files).image, preprocessing)
+        scan = read_case(files)
+        with _naming(case):
+            image = preprocess(scan.image, preprocessing)
         if not labelled:
             background = torch.zeros((1, *image.shape[1:]), dtype=torch.uint8, device=image.device)
-            yield Example(case.case_id, image, MetaTensor(background, affine=image.affine))
+            unlabelled = MetaTensor(background, affine=image.affine)
+            yield Example(case.case_id, image, unlabelled, case_digest(scan.sha256, None))
             continue
         label = read_labels(case.label)
-        if relabel is not None:
-            label = MetaTensor(torch.from_numpy(relabel(label.numpy())), affine=label.affine)
-        label = resample_onto(label, geometry_of(image), interpolation=Interpolation.NEAREST, outside=0)
-        yield Example(case.case_id, image, label.to(image.device))
+        digest = case_digest(scan.sha256, label)
+        with _naming(case):
+            if relabel is not None:
+                label = MetaTensor(torch.from_numpy(relabel(label.numpy())), affine=label.affine)
+            label = resample_onto(label, geometry_of(image), interpolation=Interpolation.NEAREST, outside=0)
+        yield Example(case.case_id, image, label.to(image.device), digest)
+
+
+@contextmanager
+def _naming(case: DataCase) -> Iterator[None]:
+    """What is wrong with one of hundreds of cases is said of that one."""
+    try:
+        yield
+    except (ImageError, DataError) as error:
+        raise type(error)(f"case {case.case_id}: {error}") from error
 
 
 class Batches:

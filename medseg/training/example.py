@@ -15,6 +15,8 @@ class Example:
     case_id: str
     image: MetaTensor
     label: MetaTensor
+    digest: str = ""
+    """Of what was read: another one means that the scan or its labels were changed."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,12 +3,12 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.figure import Figure
 
 from medseg.atomic import atomic_write
-from medseg.errors import SettingsError
+from medseg.errors import OutputError, SettingsError
 
 __all__ = ["TrainingLog", "draw_curves", "read_events"]
 
@@ -25,6 +25,7 @@ class TrainingLog:
         tensorboard: write the numbers for TensorBoard too.
     Raises:
         SettingsError: TensorBoard is wanted and not installed.
+        OutputError: from any method, the log cannot be written.
     """
 
     def __init__(self, folder: Path, *, tensorboard: bool = False) -> None:
@@ -44,7 +45,7 @@ class TrainingLog:
 
     def start(self) -> None:
         """Begin anew; a training that was killed before its first checkpoint may have left a log."""
-        self.path.unlink(missing_ok=True)
+        self._write("", mode="w")
         self._open_board(0)
 
     def resume(self, step: int) -> None:
@@ -56,8 +57,7 @@ class TrainingLog:
 
     def add(self, event: dict[str, Any]) -> None:
         """Add one event: its ``step``, and what happened then."""
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(event) + "\n")
+        self._write(json.dumps(event) + "\n", mode="a")
         if self._board is not None:
             for name, value in _numbers(event).items():
                 self._board.add_scalar(name, value, event["step"])
@@ -66,6 +66,16 @@ class TrainingLog:
     def draw(self) -> None:
         """Draw the curves as they are by now."""
         draw_curves(read_events(self.path), self.curves_path)
+
+    def _write(self, text: str, *, mode: Literal["a", "w"]) -> None:
+        try:
+            with self.path.open(mode, encoding="utf-8") as stream:
+                stream.write(text)
+        except OSError as error:
+            raise OutputError(
+                f"{self.path} cannot be written ({error.strerror}): free space, or change its permissions, and go on "
+                "with --resume."
+            ) from error
 
     def _open_board(self, step: int) -> None:
         if self._has_board:

@@ -5,11 +5,9 @@ In: a bundle with ``train.yaml`` and the cases of a manifest. Out, in one folder
 the same machine gives the same weights on a CPU, with or without interruptions.
 """
 
-import hashlib
-import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from medseg.bundle import Bundle, load_weights, parse_settings, sha256_of
+from medseg.bundle import Bundle, load_weights, parse_settings
 from medseg.data import DataManifest, convert_labels
 from medseg.errors import BundleError, OutputError, RunError
 from medseg.training.agreement import check_agreement
@@ -29,6 +27,7 @@ from medseg.training.distributed import World, world
 from medseg.training.example import Batch
 from medseg.training.heads import left_out_of
 from medseg.training.history import TrainingLog
+from medseg.training.identity import differences, digests_of, fingerprint_of, identity_of
 from medseg.training.prefetch import Prefetcher
 from medseg.training.settings import TrainingSettings
 from medseg.training.store import ExampleStore, default_budget
@@ -41,6 +40,9 @@ Progress = Callable[[str, int, int], None]
 
 LOG_EVERY = 10
 """Steps between two lines of training loss in the log."""
+
+PARTS = ("network", "preprocessing", "augmentation", "inferer", "loss", "optimizer", "lr_scheduler")
+"""What a training is made of, in the order in which it is built."""
 
 WEIGHTS_NAME = "model.safetensors"
 CHECKPOINT_NAME = "checkpoint.pt"
@@ -83,15 +85,16 @@ def train(  # noqa: PLR0913  what is trained on what, from where to where, on wh
         output: an empty or new folder; with ``resume``, the folder of the training to go on with.
     Raises:
         OutputError: the folder holds another training, or weights.
-        BundleError: bundle and manifest disagree on channels or labels.
-        RunError: the loss is no longer a number.
+        BundleError: bundle and manifest disagree on channels or labels; what is gone on with is no longer what it was.
+        RunError: the loss, or its gradient, is no longer a number.
     """
     check_agreement(bundle, manifest)
     manifest = manifest.on_disk(data_root)
     taken = [name for name in (CHECKPOINT_NAME, WEIGHTS_NAME) if (output / name).exists()]
     if taken and not resume:
+        ways = ["go on with it by --resume"] if taken[0] == CHECKPOINT_NAME else []
         raise OutputError(
-            f"{output} already holds a training ({taken[0]}): go on with it by --resume, or choose another folder."
+            f"{output} already holds a training ({taken[0]}): {', or '.join([*ways, 'choose another folder'])}."
         )
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -119,18 +122,18 @@ class _Trainer:
         self._settings = settings
         self._device = device
         self._output = output
-        self._network: nn.Module = bundle.build("network", parser)
+        parts = {name: bundle.build(name, parser) for name in PARTS}
+        self._parts = digests_of(parts)  # now: what they are changes while they are used
+        self._network: nn.Module = parts["network"]
         if settings.deep_supervision and not hasattr(self._network, "heads"):
             raise BundleError(
                 f"{bundle.name}: deep_supervision needs a network with several heads, "
                 f"{type(self._network).__name__} has one: switch it off in train.yaml."
             )
-        self._preprocessing = bundle.build("preprocessing", parser)
-        self._augmentation = bundle.build("augmentation", parser)
-        self._inferer = bundle.build("inferer", parser)
-        self._loss = bundle.build("loss", parser)
-        self._optimizer: torch.optim.Optimizer = bundle.build("optimizer", parser)
-        self._lr_scheduler: torch.optim.lr_scheduler.LRScheduler = bundle.build("lr_scheduler", parser)
+        self._preprocessing, self._augmentation = parts["preprocessing"], parts["augmentation"]
+        self._inferer, self._loss = parts["inferer"], parts["loss"]
+        self._optimizer: torch.optim.Optimizer = parts["optimizer"]
+        self._lr_scheduler: torch.optim.lr_scheduler.LRScheduler = parts["lr_scheduler"]
         self._processes = processes
         learner = _AllHeads(self._network) if settings.deep_supervision else self._network
         self._learner = processes.wrapped(learner, device)
@@ -141,10 +144,10 @@ class _Trainer:
         self._best_dice: float | None = None
         self._best_step: int | None = None
         self._elapsed_s = 0.0
-        self._fingerprint = ""
         self._losses: list[float] = []
         self._log = TrainingLog(output, tensorboard=settings.tensorboard)
         self._warnings: list[str] = []
+        self._can_choose = False
 
     @contextmanager
     def prepared(self, manifest: DataManifest, data_root: Path, progress: Progress) -> Iterator[None]:
@@ -153,6 +156,7 @@ class _Trainer:
         budget = self._settings.cache_gb
         with ExitStack() as stack:
             examples: dict[str, ExampleStore] = {}
+            digests: dict[str, str] = {}
             bytes_left = default_budget() // self._processes.size if budget is None else int(budget * 1e9)
             for split in ("validation", "train"):  # the whole validation split is gone through again and again
                 cases = manifest.locate(data_root, split=split, labelled=self._settings.labelled)
@@ -168,6 +172,8 @@ class _Trainer:
                 )
                 for done, example in enumerate(prepared, start=1):
                     store.add(example)
+                    digests[example.case_id] = example.digest
+                    self._can_choose |= split == "validation" and bool(example.label.any())
                     progress(f"read {split}", done, len(cases))
                 bytes_left -= store.n_bytes
                 examples[split] = store
@@ -176,21 +182,17 @@ class _Trainer:
             batches = Batches(self._examples, self._augmentation, batch_size=settings.batch_size, seed=settings.seed)
             self._batches = Prefetcher(batches, workers=settings.workers)
             stack.enter_context(self._batches.running())
-            self._fingerprint = self._fingerprint_of(manifest)
+            self._take_stock(manifest, digests)
             yield
 
-    def _fingerprint_of(self, manifest: DataManifest) -> str:
-        """What decides the outcome; a training goes on only with the same."""
-        recipe = self._bundle.config["training"]
-        decisive = {key: value for key, value in recipe.items() if key not in TrainingSettings.without_effect()}
+    def _take_stock(self, manifest: DataManifest, digests: Mapping[str, str]) -> None:
+        """Note what decides the outcome, and tell where nothing is left to choose weights by."""
         start = self._start_path
-        started_with = [
-            {**self._bundle.config, "training": decisive},
-            manifest.splits.model_dump() if manifest.splits else None,
-            str(torch.__version__),
-            sha256_of(start) if start else None,
-        ]
-        return hashlib.sha256(json.dumps(started_with, default=str).encode()).hexdigest()
+        self._fingerprint = fingerprint_of(self._bundle, manifest, start=start)
+        self._identity = identity_of(self._bundle, manifest, start=start, parts=self._parts, cases=digests)
+        if self._settings.labelled and not self._can_choose:
+            found = "no validation case holds a label" if self._validation else "there are no validation cases"
+            self._warnings.append(f"{found}, so there is nothing to choose by: the weights of the last step are kept.")
 
     def start(self) -> None:
         """Begin at step 0."""
@@ -200,14 +202,16 @@ class _Trainer:
         if self._start_path:
             load_weights(self._network, self._start_path, left_out=left_out_of(self._start_path))
             self._average = WeightAverage(self._network, decay=self._settings.ema_decay)
+        self._write_checkpoint()  # weights may be chosen before the next one: whatever is there can be gone on with
 
     def resume(self) -> None:
         """Go back to the last checkpoint, and forget what was logged after it."""
         checkpoint = read_checkpoint(self._checkpoint_path)
-        if checkpoint.fingerprint != self._fingerprint:
-            raise BundleError(
-                f"{self._output} was trained with another configuration, split or torch version: "
-                "restore what it was started with, or start anew in an empty folder."
+        self._check_identity(checkpoint)
+        if checkpoint.device not in ("", self._device.type):
+            self._warnings.append(
+                f"the first {checkpoint.step} steps were computed on {checkpoint.device}, the others on "
+                f"{self._device.type}: results differ a little from those of one device."
             )
         self._network.load_state_dict(checkpoint.network)
         self._average.load(checkpoint.average)
@@ -229,6 +233,19 @@ class _Trainer:
             self._log.resume(checkpoint.step)
             for half_written in self._output.glob(".*.partial"):  # each as large as a checkpoint
                 half_written.unlink(missing_ok=True)
+
+    def _check_identity(self, checkpoint: Checkpoint) -> None:
+        """Refuse to go on as another training than the one that was started."""
+        if checkpoint.identity:
+            changed = differences(checkpoint.identity, self._identity)
+        else:  # written before the parts were kept
+            is_same = checkpoint.fingerprint == self._fingerprint
+            changed = "" if is_same else "the configuration, the split or the torch version"
+        if changed:
+            raise BundleError(
+                f"{self._output} cannot be gone on with, something is no longer as it was: {changed}. Restore what it "
+                "was started with, or start anew in an empty folder; --set start=FILE begins there from its weights."
+            )
 
     def run(self, progress: Progress) -> TrainingResult:
         """Train to the last step."""
@@ -288,7 +305,12 @@ class _Trainer:
         count = self._settings.accumulate
         losses = [self._backward(self._batches.at(self._step * count + part)) for part in range(count)]
         self._scaler.unscale_(self._optimizer)
-        nn.utils.clip_grad_norm_(self._network.parameters(), self._settings.gradient_clip_norm)
+        norm = nn.utils.clip_grad_norm_(self._network.parameters(), self._settings.gradient_clip_norm)
+        if not self._scaler.is_enabled() and not torch.isfinite(norm):  # the scaler itself leaves such a step out
+            raise RunError(
+                f"the gradient is {norm.item()} after {self._step} steps, though the loss is a number: lower the "
+                "learning rate in train.yaml, or look for a loss that is not smooth."
+            )
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._lr_scheduler.step()
@@ -340,7 +362,7 @@ class _Trainer:
         self._log.add({"step": self._step, "warning": warning})
 
     def _validate(self, progress: Progress) -> None:
-        if not self._validation:  # nothing to choose by: the last average is kept
+        if not self._can_choose:  # the last average is kept
             write_weights(self._average.state, self._output / WEIGHTS_NAME)
             return
         with self._average.in_place_of(self._network) as network:
@@ -384,6 +406,8 @@ class _Trainer:
             best_step=self._best_step,
             elapsed_s=self._elapsed_s,
             fingerprint=self._fingerprint,
+            identity=self._identity,
+            device=self._device.type,
             unlogged_losses=list(self._losses),
         )
         write_checkpoint(checkpoint, self._checkpoint_path)

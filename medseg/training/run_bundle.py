@@ -26,7 +26,7 @@ def train_bundle(
     Args:
         parts: what MONAI made of the configuration, with its overrides and overlays: the section ``training``, and
             network, transforms, inferer, loss, optimiser and schedule as objects. They take the place of what the
-            bundle's own files say. Of changes, a training that is gone on with notices those in ``training``.
+            bundle's own files say. A training that is gone on with refuses to, where one of them was changed.
     """
     output = Path(output)
     bundle = load_bundle(folder, overlays=("train",))

@@ -7,8 +7,10 @@ from typing import overload
 
 import torch
 from monai.data import MetaTensor
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from medseg.errors import OutputError
 from medseg.free_memory import free_memory_bytes
 from medseg.training.example import Example
 
@@ -38,17 +40,27 @@ class ExampleStore(Sequence[Example]):
         self._bytes = 0
 
     def add(self, example: Example) -> None:
-        """Keep one more example."""
+        """Keep one more example.
+
+        Raises:
+            OutputError: it fits neither the budget nor the disk.
+        """
         size = sum(tensor.nbytes for tensor in (example.image, example.label))
         if self._bytes + size <= self._budget:
             self._bytes += size
             self._kept.append(example)
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{len(self._kept):06d}.safetensors"
         tensors = {"image": example.image.as_tensor(), "label": example.label.as_tensor()}
         affines = {"image_affine": example.image.affine, "label_affine": example.label.affine}
-        save_file({key: value.cpu().contiguous().clone() for key, value in (tensors | affines).items()}, path)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            save_file({key: value.cpu().contiguous().clone() for key, value in (tensors | affines).items()}, path)
+        except (OSError, SafetensorError) as error:
+            raise OutputError(
+                f"prepared scans beyond the memory budget cannot be kept in {self._folder} ({error}): free space "
+                "there, choose another disk, or give them more memory with --set cache_gb."
+            ) from error
         self._kept.append((example.case_id, path))
 
     @property

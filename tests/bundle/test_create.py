@@ -1,6 +1,7 @@
 """New bundles: every decision follows from the training cases, and the bundle verifies and trains as it is."""
 
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -9,11 +10,12 @@ import torch
 from monai.transforms import Compose
 
 from medseg.bundle import build_segmenter, create_bundle, differences, load_bundle, verify_bundle
-from medseg.data import data_fingerprint, load_manifest
-from medseg.errors import BundleError, OutputError
+from medseg.data import DataManifest, data_fingerprint, load_manifest
+from medseg.errors import BundleError, DataError, GeometryError, OutputError
 from medseg.io import read_volume
 from medseg.networks import network_names
 from medseg.training import train, with_settings
+from medseg.transforms import stack_slices
 
 CPU = torch.device("cpu")
 
@@ -66,6 +68,53 @@ def test_the_fingerprint_is_in_the_patients_axes(blocks):
     low, high, mean, _ = found.intensities[0]
     assert low < mean < high
     assert mean == pytest.approx(140, abs=2)
+
+
+def test_labels_on_a_grid_of_their_own_are_taken_where_they_lie(blocks, tmp_path):
+    """Every second voxel of the labels along each axis, half a voxel off: the same places in millimetres."""
+    manifest, root = blocks
+    shutil.copytree(root, tmp_path / "data")
+    path = tmp_path / "data" / "Blocks" / "labelsTr" / "case_0.nii.gz"
+    stored = nib.load(path)
+    affine = stored.affine @ np.diag([2.0, 2.0, 1.0, 1.0])
+    affine[:2, 3] += stored.affine[[0, 1], [0, 1]] / 2
+    nib.save(nib.Nifti1Image(np.asarray(stored.dataobj)[::2, ::2].copy(), affine), path)
+    assert data_fingerprint(manifest, tmp_path / "data") == data_fingerprint(manifest, root)
+
+
+@pytest.mark.parametrize(
+    ("value", "origin", "expected"),
+    [(9, 0, "case case_0: label value 9 is unknown"), (1, 5000, "case case_0: the two grids do not overlap")],
+)
+def test_a_case_whose_labels_cannot_be_used_is_named(value, origin, expected, blocks, tmp_path):
+    manifest, root = blocks
+    shutil.copytree(root, tmp_path / "data")
+    path = tmp_path / "data" / "Blocks" / "labelsTr" / "case_0.nii.gz"
+    stored = nib.load(path)
+    values, affine = np.array(stored.dataobj), stored.affine.copy()
+    values[0, 0, 0] = value
+    affine[:3, 3] += origin
+    nib.save(nib.Nifti1Image(values, affine), path)
+    with pytest.raises((DataError, GeometryError), match=expected):
+        data_fingerprint(manifest, tmp_path / "data")
+
+
+def test_labels_whose_values_leave_one_out_are_refused_for_a_network_has_a_channel_for_each(blocks, tmp_path):
+    manifest, root = blocks
+    content = manifest.model_dump()
+    content["labels"][1]["index"] = 7
+    gap = DataManifest.from_mapping(content, source="test")
+    for number in range(6):
+        path = root / "Blocks" / "labelsTr" / f"case_{number}.nii.gz"
+        there = tmp_path / path.relative_to(root)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        stored = nib.load(path)
+        values = np.array(stored.dataobj)
+        nib.save(nib.Nifti1Image(np.where(values == 2, 7, values).astype(np.uint8), stored.affine), there)
+    shutil.copytree(root / "Blocks" / "imagesTr", tmp_path / "Blocks" / "imagesTr")
+    with pytest.raises(DataError, match=r"blocks have the values 1, 7: 1 to 2 were expected, .* Renumber them"):
+        create_bundle(gap, data_root=tmp_path, network="swin_unetr", output=tmp_path / "new", device=CPU)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("network", network_names())
@@ -137,7 +186,7 @@ def test_what_lies_at_the_border_of_a_crop_is_still_there_when_it_was_turned(blo
 def test_training_sees_a_scan_to_its_very_border(network, blocks, tmp_path):
     manifest, root = blocks
     create_bundle(manifest, data_root=root, network=network, output=tmp_path / "new", device=CPU)
-    bundle = load_bundle(tmp_path / "new", overlays=("train",)).with_config(context_slices=0)
+    bundle = load_bundle(tmp_path / "new", overlays=("train",))
     parser = bundle.parser(device=CPU)
     crop_size = parser.get_parsed_content("crop_size")
     scan = torch.zeros(1, *(size + size // 4 for size in crop_size))
@@ -148,6 +197,31 @@ def test_training_sees_a_scan_to_its_very_border(network, blocks, tmp_path):
         float(crop["label"].max()) for _ in range(3) for crop in Compose(cuts)({"image": scan, "label": scan.clone()})
     ]
     assert max(seen) == 1
+
+
+@pytest.mark.parametrize("n_slices", [1, 2, 7])
+def test_the_first_and_the_last_slice_are_learnt_as_often_as_any_and_look_as_where_the_model_is_used(
+    n_slices, blocks, tmp_path
+):
+    manifest, root = blocks
+    create_bundle(manifest, data_root=root, network="transunet", output=tmp_path / "new", device=CPU)
+    bundle = load_bundle(tmp_path / "new", overlays=("train",))
+    parser = bundle.parser(device=CPU)
+    axis, context = bundle.config["slice_axis"], bundle.config["context_slices"]
+    sizes = [n_slices if one == axis else 64 for one in range(3)]
+    scan = torch.ones(1, *sizes)
+    scan *= torch.arange(1, n_slices + 1).reshape([-1 if one == axis else 1 for one in range(3)])  # its number
+    expected = stack_slices(scan, axis=axis, context=context, numbers=range(n_slices))[:, :, 32, 32]
+    steps = bundle.build("augmentation", parser).set_random_state(0).transforms
+    cuts = Compose([step for step in steps if type(step).__name__.endswith(("Padd", "Labeld", "Cropd", "Sliced"))])
+    for wanted in {0, n_slices // 2, n_slices - 1}:
+        label = torch.zeros_like(scan)
+        label.select(axis + 1, wanted).copy_((torch.arange(64 * 64) == 64 * 32 + 32).reshape(64, 64))
+        crops = [crop for _ in range(30) for crop in cuts({"image": scan, "label": label})]
+        central = [crop for crop in crops if crop["label"].any()]
+        assert len(central) / len(crops) >= 0.5, wanted  # two of three lie around the label
+        for crop in central:
+            assert torch.equal(crop["image"][:, 24, 24], expected[wanted])
 
 
 def test_an_existing_folder_and_an_unknown_network_are_refused_and_nothing_is_left(blocks, tmp_path):

@@ -1,6 +1,11 @@
 """``medseg train``: what it leaves behind, and how it refuses."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -93,3 +98,31 @@ def test_resume_without_a_checkpoint_is_one_line_and_exit_code_2(
     )
     assert outcome.exit_code == 2
     assert "without --resume" in outcome.error_lines[0]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows ends a process without a word to it")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_who_stops_a_training_finds_no_prepared_scans_left_and_is_told_how_to_go_on(
+    recipe, small_manifest, test_data, tmp_path, number
+):
+    out = tmp_path / "run"
+    words = ["--quiet", "train", recipe, "--data", small_manifest, "--data-root", test_data, "--output", out]
+    settings = ["--set", "steps=100000", "--set", "cache_gb=0"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "medseg", *map(str, words), *settings],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509  no thread runs here
+    )
+    deadline = time.monotonic() + 300
+    while not (out / "checkpoint.pt").exists() and time.monotonic() < deadline and running.poll() is None:
+        time.sleep(0.01)
+    running.send_signal(number)
+    _, said = running.communicate(timeout=300)
+    assert running.returncode == 128 + number
+    assert said.splitlines() == [
+        "The same command with --resume goes on from the last checkpoint.",
+        "error: interrupted: nothing half-written was left behind.",
+    ]
+    assert {path.name for path in out.iterdir()} <= {"checkpoint.pt", "log.jsonl", "model.safetensors", "curves.png"}

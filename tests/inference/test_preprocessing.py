@@ -15,6 +15,7 @@ from monai.transforms import (
     NormalizeIntensityd,
     Orientationd,
     ScaleIntensityRanged,
+    ScaleIntensityRangePercentilesd,
     Spacingd,
     SpatialResample,
 )
@@ -86,6 +87,9 @@ def test_a_crop_that_leaves_nothing_says_so():
     road = Compose([CropForegroundd("image", source_key="image", select_fn=lambda hu: hu > -500, allow_smaller=True)])
     with pytest.raises(ImageError, match="leaves nothing of the scan"):
         preprocess(air, road)
+    further = [ScaleIntensityRangePercentilesd("image", 0.5, 99.5, 0, 1), EnsureTyped("image")]
+    with pytest.raises(ImageError, match="leaves nothing of the scan"):  # not in the words of a step after it
+        preprocess(air, Compose([*road.transforms, *further]))
 
 
 DIRECTIONS = {

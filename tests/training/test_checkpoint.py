@@ -54,6 +54,27 @@ def test_a_newer_checkpoint_takes_the_place_of_the_older(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
+def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_older_one_and_says_how_to_go_on(tmp_path):
+    resource = pytest.importorskip("resource", reason="this system limits no file sizes")
+    path = tmp_path / "checkpoint.pt"
+
+    def write_with_too_little_room(step: int) -> None:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        try:
+            write_checkpoint(checkpoint_of(step), path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    with pytest.raises(OutputError, match=r"checkpoint\.pt cannot be written whole .*: free space, and start again\."):
+        write_with_too_little_room(3)
+    assert list(tmp_path.iterdir()) == []
+    write_checkpoint(checkpoint_of(3), path)
+    with pytest.raises(OutputError, match=r"cannot be written whole .*: free space, and go on with --resume\."):
+        write_with_too_little_room(4)
+    assert read_checkpoint(path).step == 3
+
+
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
 def test_a_checkpoint_cut_short_is_refused(tmp_path, share):
     path = tmp_path / "checkpoint.pt"

@@ -78,6 +78,16 @@ def test_what_is_finished_is_not_done_again(compared, three_cases):
     assert again.chosen.name == result.chosen.name
 
 
+def test_a_fold_that_was_ended_while_its_scores_were_written_is_scored_anew(compared, three_cases):
+    output, result, bundles, arguments = compared
+    scores = output / "tiny" / "fold_2" / "scores"
+    before = {path.name: path.read_bytes() for path in scores.iterdir() if path.is_file()}
+    (scores / "summary.json").unlink()  # it comes last
+    again = cross_validate(bundles, three_cases, **arguments)
+    assert {path.name: path.read_bytes() for path in scores.iterdir() if path.is_file()} == before
+    assert again.chosen.name == result.chosen.name
+
+
 def candidate(name: str, rate: float, *, behind: tuple[float, float] | None) -> Candidate:
     """A candidate whose difference to the best has this interval."""
     from medseg.evaluation import Comparison, Evaluation, Summary

@@ -1,5 +1,6 @@
 """Examples and batches: labels on the image's grid, and crops that depend on seed and step alone."""
 
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -7,9 +8,17 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, NormalizeIntensityd, Orientationd, RandSpatialCropSamplesd, Spacingd
+from monai.transforms import (
+    Compose,
+    CropForegroundd,
+    NormalizeIntensityd,
+    Orientationd,
+    RandSpatialCropSamplesd,
+    Spacingd,
+)
 
-from medseg.data import DataCase
+from medseg.data import DataCase, convert_labels, load_schema
+from medseg.errors import DataError, GeometryError, ImageError
 from medseg.geometry import geometry_of
 from medseg.training.dataset import Batches, prepare_examples
 from medseg.training.example import Example
@@ -49,6 +58,39 @@ def test_frames_of_one_file_become_channels(tmp_path: Path):
     case = DataCase("one", (tmp_path / "image.nii.gz",), tmp_path / "label.nii.gz")
     (example,) = prepare_examples([case], ROAD, channel_names=["flair", "t1"])
     assert np.array_equal(example.image.numpy(), np.stack([frames[..., 0], frames[..., 1]]))
+
+
+def test_a_file_of_more_frames_than_the_data_set_has_channels_is_refused(tmp_path: Path):
+    frames = np.random.default_rng(0).normal(size=(5, 4, 3, 3)).astype(np.float32)
+    nib.save(nib.Nifti1Image(frames, np.eye(4)), tmp_path / "image.nii.gz")
+    nib.save(nib.Nifti1Image(np.zeros((5, 4, 3), np.uint8), np.eye(4)), tmp_path / "label.nii.gz")
+    case = DataCase("one", (tmp_path / "image.nii.gz",), tmp_path / "label.nii.gz")
+    with pytest.raises(ImageError, match=r"image\.nii\.gz holds 3 channels: 2 were expected\. Fetch the file again"):
+        list(prepare_examples([case], ROAD, channel_names=["flair", "t1"], wanted_channels=["t1"]))
+
+
+def test_a_case_that_cannot_be_used_is_named(tmp_path: Path):
+    far_away = np.eye(4)
+    far_away[:3, 3] = 1000
+    for name, array, affine in (
+        ("scan", np.ones((5, 4, 3), np.float32), np.eye(4)),
+        ("labels", np.ones((5, 4, 3), np.uint8), far_away),
+    ):
+        nib.save(nib.Nifti1Image(array, affine), tmp_path / f"{name}.nii.gz")
+    case = DataCase("the_seventh", (tmp_path / "scan.nii.gz",), tmp_path / "labels.nii.gz")
+    with pytest.raises(GeometryError, match="case the_seventh: the two grids do not overlap in millimetres"):
+        list(prepare_examples([case], ROAD, channel_names=["T1"]))
+    nothing = Compose([CropForegroundd("image", "image", select_fn=lambda hu: hu > 5, allow_smaller=True)])
+    with pytest.raises(ImageError, match="case the_seventh: the model's cropping leaves nothing of the scan"):
+        list(prepare_examples([case], nothing, channel_names=["T1"]))
+    schema = load_schema("msd_hippocampus")
+    nib.save(nib.Nifti1Image(np.full((5, 4, 3), 9, np.uint8), np.eye(4)), tmp_path / "labels.nii.gz")
+    with pytest.raises(DataError, match="case the_seventh: label value 9 is unknown to the schema msd_hippocampus"):
+        list(
+            prepare_examples(
+                [case], ROAD, channel_names=["T1"], relabel=partial(convert_labels, source=schema, target=schema)
+            )
+        )
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,12 @@
 """The log of a training, and its picture."""
 
 import math
+from pathlib import Path
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from medseg.errors import OutputError
 from medseg.training.history import TrainingLog, draw_curves, read_events
 
 
@@ -67,3 +70,11 @@ def test_curves_are_drawn_from_any_part_of_a_log(tmp_path):
         path = tmp_path / f"{number}.png"
         draw_curves(events, path)
         assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full to stand for a full disk")
+def test_a_full_disk_is_told_in_one_line(tmp_path):
+    (tmp_path / "log.jsonl").symlink_to("/dev/full")
+    log = TrainingLog(tmp_path)
+    with pytest.raises(OutputError, match=r"log\.jsonl cannot be written \(No space left on device\): free space"):
+        log.add({"step": 1, "loss": 0.5})

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +21,7 @@ from medseg.data import DataManifest
 from medseg.errors import BundleError, DataError, OutputError, RunError
 from medseg.networks.dformer import DFormerConfig
 from medseg.training import TrainingResult, train, with_settings
-from medseg.training.checkpoint import read_checkpoint
+from medseg.training.checkpoint import read_checkpoint, write_checkpoint
 from medseg.training.dataset import Batches
 from medseg.training.history import read_events
 
@@ -155,6 +158,20 @@ def test_a_training_killed_before_its_first_checkpoint_starts_anew(bundle, manif
     assert all("loss" not in event for event in read_events(tmp_path / "log.jsonl"))
 
 
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_training_killed_between_its_first_weights_and_its_next_checkpoint_goes_on(
+    step, bundle, manifest, training_data, tmp_path
+):
+    often = with_settings(bundle, ["validate_every=1", "checkpoint_every=8"])
+    arguments = {"data_root": training_data, "device": CPU}
+    with pytest.raises(StoppedError):
+        train(often, manifest, output=tmp_path / "killed", progress=interrupt_at(step), **arguments)
+    assert (tmp_path / "killed" / "model.safetensors").exists()
+    train(often, manifest, output=tmp_path / "killed", resume=True, **arguments)
+    train(often, manifest, output=tmp_path / "undisturbed", **arguments)
+    assert_same_training(tmp_path / "killed", tmp_path / "undisturbed")
+
+
 def test_what_a_killed_training_left_half_written_is_gone_after_resuming(undisturbed, bundle, manifest, training_data):
     output, _ = undisturbed
     leftover = output / ".0123456789ab.partial"
@@ -171,24 +188,91 @@ def test_a_finished_training_resumes_to_the_same_result(undisturbed, bundle, man
     assert (output / "model.safetensors").read_bytes() == before
 
 
-@pytest.mark.parametrize("override", ["steps=13", "seed=8", "batch_size=1"])
-def test_resuming_with_another_recipe_is_refused(override, undisturbed, bundle, manifest, training_data):
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("steps=13", r"the setting steps \(12, now 13\)"),
+        ("seed=8", r"the setting seed \(7, now 8\)"),
+        ("batch_size=1", r"the setting batch_size \(2, now 1\)"),
+        ("patience=3", r"the setting patience \(absent, now 3\)"),
+    ],
+)
+def test_resuming_with_another_setting_is_refused_by_its_name(
+    override, named, undisturbed, bundle, manifest, training_data
+):
     other = with_settings(bundle, [override])
-    with pytest.raises(BundleError, match="was trained with another configuration, split or torch version"):
+    with pytest.raises(BundleError, match=f"cannot be gone on with, something is no longer as it was: {named}. Rest"):
         train(other, manifest, data_root=training_data, output=undisturbed[0], device=CPU, resume=True)
 
 
-def test_resuming_with_another_split_is_refused(undisturbed, bundle, manifest, training_data):
-    content = manifest.model_dump() | {"splits": {"train": ["case_0"], "validation": ["case_3"]}}
-    other = DataManifest.from_mapping(content, source="test")
-    with pytest.raises(BundleError, match="was trained with another configuration, split or torch version"):
-        train(bundle, other, data_root=training_data, output=undisturbed[0], device=CPU, resume=True)
+def test_resuming_with_another_network_split_or_label_table_is_refused(undisturbed, bundle, manifest, training_data):
+    def gone_on_with(recipe: Bundle, data: DataManifest) -> None:
+        train(recipe, data, data_root=training_data, output=undisturbed[0], device=CPU, resume=True)
+
+    wider = bundle.with_config(network_def={**bundle.config["network_def"], "channels": [8, 16]})
+    with pytest.raises(BundleError, match=r"no longer as it was: network_def\."):
+        gone_on_with(wider, manifest)
+    content = manifest.model_dump() | {"splits": {"train": ["case_0", "case_1", "case_2", "case_3"]}}
+    with pytest.raises(BundleError, match=r"no longer as it was: the split\."):
+        gone_on_with(bundle, DataManifest.from_mapping(content, source="test"))
+    content = manifest.model_dump()
+    first, second = content["labels"]
+    first["name"], second["name"] = second["name"], first["name"]
+    with pytest.raises(BundleError, match=r"no longer as it was: the data set's labels\."):
+        gone_on_with(bundle, DataManifest.from_mapping(content, source="test"))
+
+
+@pytest.mark.parametrize(
+    ("folder", "case_id"), [("imagesTr", "case_0"), ("labelsTr", "case_1"), ("labelsTr", "case_3")]
+)
+def test_resuming_with_a_scan_or_labels_that_were_changed_is_refused(
+    folder, case_id, undisturbed, bundle, manifest, training_data, tmp_path
+):
+    shutil.copytree(training_data, tmp_path / "data")
+    path = tmp_path / "data" / "Blocks" / folder / f"{case_id}.nii.gz"
+    stored = nib.load(path)
+    values = np.array(stored.dataobj)
+    values[values == 1] = 2
+    values[0, 0, 0] += 1
+    nib.save(nib.Nifti1Image(values, stored.affine), path)
+    with pytest.raises(BundleError, match=rf"no longer as it was: the scan or labels of {case_id}\."):
+        train(bundle, manifest, data_root=tmp_path / "data", output=undisturbed[0], device=CPU, resume=True)
+
+
+def test_the_same_data_in_another_place_are_the_same(undisturbed, bundle, manifest, training_data, tmp_path):
+    shutil.copytree(training_data, tmp_path / "data")
+    again = train(bundle, manifest, data_root=tmp_path / "data", output=undisturbed[0], device=CPU, resume=True)
+    assert again == undisturbed[1]
+
+
+def test_going_on_with_another_device_is_told(undisturbed, bundle, manifest, training_data, tmp_path):
+    shutil.copytree(undisturbed[0], tmp_path / "run")
+    path = tmp_path / "run" / "checkpoint.pt"
+    assert read_checkpoint(path).device == "cpu"
+    write_checkpoint(replace(read_checkpoint(path), device="cuda"), path)
+    result = train(bundle, manifest, data_root=training_data, output=tmp_path / "run", device=CPU, resume=True)
+    (warning,) = result.warnings
+    assert warning.startswith("the first 12 steps were computed on cuda, the others on cpu")
+
+
+def test_a_checkpoint_from_before_its_parts_were_kept_goes_on_by_its_fingerprint(
+    undisturbed, bundle, manifest, training_data, tmp_path
+):
+    shutil.copytree(undisturbed[0], tmp_path / "run")
+    path = tmp_path / "run" / "checkpoint.pt"
+    write_checkpoint(replace(read_checkpoint(path), identity={}), path)
+    arguments = {"data_root": training_data, "output": tmp_path / "run", "device": CPU, "resume": True}
+    assert train(bundle, manifest, **arguments).steps == 12
+    write_checkpoint(replace(read_checkpoint(path), identity={}), path)
+    with pytest.raises(BundleError, match="as it was: the configuration, the split or the torch version"):
+        train(with_settings(bundle, ["seed=8"]), manifest, **arguments)
 
 
 @pytest.mark.parametrize("name", ["checkpoint.pt", "model.safetensors"])
 def test_a_folder_that_holds_a_training_or_weights_is_refused(name, bundle, manifest, training_data, tmp_path):
     (tmp_path / name).write_bytes(b"precious")
-    with pytest.raises(OutputError, match=rf"already holds a training \({name}\): go on with it by --resume"):
+    ways = "go on with it by --resume, or choose" if name == "checkpoint.pt" else "choose"
+    with pytest.raises(OutputError, match=rf"already holds a training \({name}\): {ways} another folder"):
         train(bundle, manifest, data_root=training_data, output=tmp_path, device=CPU)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_bytes() == b"precious"
@@ -206,6 +290,42 @@ def test_a_loss_that_is_no_number_stops_the_training(bundle, manifest, training_
         train(broken, manifest, data_root=training_data, output=tmp_path, device=CPU)
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_gradient_that_is_no_number_stops_the_training_before_it_reaches_the_weights(
+    steps, bundle, manifest, training_data, tmp_path
+):
+    """The root of 0 is a number, and its slope is not: after one step all weights would be lost, and kept."""
+    broken = replace(bundle, built={"loss": lambda logits, labels: (0 * (logits + labels)).mean().abs().sqrt() + 1})
+    alone = DataManifest.from_mapping(manifest.model_dump() | {"splits": {"train": ["case_0"]}}, source="test")
+    short = with_settings(broken, [f"steps={steps}", "checkpoint_every=1"])
+    with pytest.raises(RunError, match="the gradient is nan after 0 steps, though the loss is a number"):
+        train(short, alone, data_root=training_data, output=tmp_path, device=CPU)
+    assert not (tmp_path / "model.safetensors").exists()
+    assert read_checkpoint(tmp_path / "checkpoint.pt").step == 0
+
+
+def test_where_no_validation_case_holds_a_label_the_last_weights_are_kept_and_it_is_told(
+    bundle, manifest, training_data, tmp_path
+):
+    shutil.copytree(training_data, tmp_path / "data")
+    path = tmp_path / "data" / "Blocks" / "labelsTr" / "case_3.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros((20, 18, 17), np.uint8), nib.load(path).affine), path)
+    often = with_settings(bundle, ["validate_every=1", "patience=2"])
+    result = train(often, manifest, data_root=tmp_path / "data", output=tmp_path / "run", device=CPU)
+    assert result.warnings[0].startswith("no validation case holds a label")
+    assert (result.steps, result.best_step) == (12, 12)
+    assert math.isnan(result.best_dice)
+    network = load_weights(bundle.build("network", bundle.parser(device=CPU)), tmp_path / "run" / "model.safetensors")
+    last = read_checkpoint(tmp_path / "run" / "checkpoint.pt").average
+    assert all(torch.equal(value, last[key].half().float()) for key, value in network.state_dict().items())
+
+
+def test_every_file_that_a_short_training_names_is_there(bundle, manifest, training_data, tmp_path):
+    alone = DataManifest.from_mapping(manifest.model_dump() | {"splits": {"train": ["case_0"]}}, source="test")
+    result = train(with_settings(bundle, ["steps=2"]), alone, data_root=training_data, output=tmp_path, device=CPU)
+    assert sorted(result.files) == sorted(tmp_path.iterdir())
+
+
 def test_a_training_goes_on_from_given_weights_in_a_cycle_of_its_own(
     undisturbed, bundle, manifest, training_data, tmp_path
 ):
@@ -218,6 +338,22 @@ def test_a_training_goes_on_from_given_weights_in_a_cycle_of_its_own(
     )
     for key, value in given.state_dict().items():
         torch.testing.assert_close(trained.state_dict()[key], value, msg=key)
+
+
+def test_of_the_weights_to_start_from_their_values_count_and_not_their_place(
+    undisturbed, bundle, manifest, training_data, tmp_path
+):
+    def go_on_from(name: str, *, resume: bool = True) -> TrainingResult:
+        recipe = with_settings(bundle, [f"start={tmp_path / name}", "steps=3", "ema_decay=0"])
+        return train(recipe, manifest, data_root=training_data, output=tmp_path / "run", device=CPU, resume=resume)
+
+    shutil.copy(undisturbed[0] / "model.safetensors", tmp_path / "here.safetensors")
+    shutil.copy(undisturbed[0] / "model.safetensors", tmp_path / "there.safetensors")
+    go_on_from("here.safetensors", resume=False)
+    assert go_on_from("there.safetensors").steps == 3
+    shutil.copy(tmp_path / "run" / "model.safetensors", tmp_path / "others.safetensors")
+    with pytest.raises(BundleError, match=r"no longer as it was: the weights to start from\."):
+        go_on_from("others.safetensors")
 
 
 def test_weights_to_start_from_that_are_not_there_are_refused(bundle, manifest, training_data, tmp_path):
@@ -256,6 +392,8 @@ def test_without_validation_cases_the_last_average_is_kept(bundle, manifest, tra
     alone = DataManifest.from_mapping(content, source="test")
     short = with_settings(bundle, ["steps=3", "validate_every=1"])
     result = train(short, alone, data_root=training_data, output=tmp_path, device=CPU)
+    (warning,) = result.warnings
+    assert warning.startswith("there are no validation cases, so there is nothing to choose by")
     assert math.isnan(result.best_dice)
     assert result.best_step == 3
     network = load_weights(bundle.build("network", bundle.parser(device=CPU)), tmp_path / "model.safetensors")

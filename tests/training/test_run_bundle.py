@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from medseg.data import DataManifest
-from medseg.training import train, with_settings
+from medseg.errors import BundleError
+from medseg.training import TrainingResult, train, train_bundle, with_settings
 from medseg.training.checkpoint import Checkpoint, read_checkpoint
 
 
@@ -59,3 +60,36 @@ def test_monai_s_command_line_trains_the_same_weights_as_medseg(
     assert checkpoint.fingerprint == expected.fingerprint  # either goes on where the other stopped
     for name, value in expected.network.items():
         assert torch.equal(checkpoint.network[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"optimizer#weight_decay": 0.25}, "optimizer, as built"),
+        ({"loss#lambda_dice": 0.5}, "loss, as built"),
+        ({"augmentation#transforms#0#prob": 0.1}, "augmentation, as built"),
+        ({"network_def#dropout": 0.2}, "network, as built"),
+        ({"training#learning_rate": 0.5}, r"the setting learning_rate \(0\.001, now 0\.5\)"),
+    ],
+)
+def test_a_training_is_not_gone_on_with_by_other_parts_than_it_was_started_with(
+    overrides, named, bundle, bundle_folder, training_data, tmp_path
+):
+    def go_on(**changes: object) -> TrainingResult:
+        parser = bundle.parser(device=torch.device("cpu"))
+        for key, value in {"training#steps": 2, **changes}.items():
+            parser[key] = value
+        names = ("training", "network", "preprocessing", "augmentation", "inferer", "loss", "optimizer", "lr_scheduler")
+        return train_bundle(
+            bundle_folder,
+            data=str(training_data / "blocks.json"),
+            data_root=training_data,
+            output=tmp_path / "run",
+            device="cpu",
+            parts={name: parser.get_parsed_content(name) for name in names},
+        )
+
+    go_on()
+    go_on()
+    with pytest.raises(BundleError, match=f"something is no longer as it was: {named}"):
+        go_on(**overrides)

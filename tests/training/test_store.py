@@ -4,6 +4,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from medseg.errors import OutputError
 from medseg.training.example import Example
 from medseg.training.store import ExampleStore, default_budget
 
@@ -48,3 +49,10 @@ def test_files_are_gone_when_the_store_is_closed(examples, tmp_path):
 
 def test_by_default_scans_take_no_more_than_what_is_free():
     assert 0 < default_budget() < 2**50
+
+
+def test_scans_that_fit_neither_the_memory_nor_the_disk_are_told_in_one_line(examples, tmp_path):
+    (tmp_path / "cache" / "000000.safetensors").mkdir(parents=True)  # nothing can be written in its place
+    store = ExampleStore(tmp_path / "cache", budget=0)
+    with pytest.raises(OutputError, match=r"cannot be kept in .*cache \(.*\): free space there, .*--set cache_gb\.$"):
+        store.add(examples[0])
