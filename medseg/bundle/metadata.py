@@ -6,8 +6,9 @@ from importlib.resources import files
 from typing import Any
 
 from medseg.bundle.load import Bundle
+from medseg.errors import BundleError
 
-__all__ = ["SCHEMA_URL", "differences", "metadata_schema", "network_data_format"]
+__all__ = ["SCHEMA_URL", "differences", "metadata_schema", "network_data_format", "window_size"]
 
 SCHEMA_URL = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 """What MONAI's own tools download when they are asked to check; medseg keeps its schema at hand."""
@@ -22,7 +23,7 @@ def metadata_schema() -> dict[str, Any]:
 
 def network_data_format(bundle: Bundle) -> dict[str, Any]:
     """What goes into and comes out of the network, as MONAI's bundle specification writes it."""
-    roi_size = list(bundle.entry("roi_size"))
+    roi_size = window_size(bundle)
     image = {
         "type": "image",
         "format": "magnitude" if bundle.channels[0].modality == "MR" else "hounsfield",
@@ -46,6 +47,18 @@ def network_data_format(bundle: Bundle) -> dict[str, Any]:
         "channel_def": labels,
     }
     return {"inputs": {"image": image}, "outputs": {"pred": pred}}
+
+
+def window_size(bundle: Bundle) -> list[int]:
+    """The ``roi_size`` of a bundle.
+
+    Raises:
+        BundleError: it is not there, or no list of whole numbers; elsewhere it may be an expression.
+    """
+    found = bundle.entry("roi_size")
+    if not isinstance(found, list) or not all(isinstance(size, int) and size > 0 for size in found):
+        raise BundleError(f"bundle {bundle.name}: roi_size is {found!r}: a list of whole numbers was expected.")
+    return found
 
 
 def differences(bundle: Bundle) -> list[str]:

@@ -9,7 +9,7 @@ from monai.bundle import ConfigParser
 
 from medseg.bundle.build import build_network, build_steps
 from medseg.bundle.load import Bundle
-from medseg.bundle.metadata import differences, metadata_schema
+from medseg.bundle.metadata import differences, metadata_schema, window_size
 from medseg.errors import BundleError, MedsegError
 
 __all__ = ["Check", "verify_bundle"]
@@ -91,7 +91,7 @@ def _check_forward(bundle: Bundle) -> str:
     cpu = torch.device("cpu")
     network = build_network(bundle, device=cpu) if has_weights else bundle.build("network", bundle.parser(device=cpu))
     network.eval()
-    roi_size = bundle.entry("roi_size")
+    roi_size = window_size(bundle)
     window = torch.zeros(1, len(bundle.network_channels), *roi_size)
     try:
         with torch.inference_mode():

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["label_app"]
 
-label_app = typer.Typer(help="Serve models to 3D Slicer, OHIF and napari, and learn from accepted labels.")
+label_app = typer.Typer(
+    help="Serve models to 3D Slicer, OHIF and napari, and learn from accepted labels.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 @label_app.command()

@@ -105,3 +105,8 @@ def test_a_bundle_without_licence_fails(whole):
     assert failures(whole) == {
         LICENCE: "docs/data_license.txt is missing: say there under which terms model and data may be used."
     }
+
+
+@pytest.mark.parametrize("size", ["$[16] * 3", 16])
+def test_a_window_that_is_no_list_of_numbers_fails_and_does_not_stop(whole, size):
+    assert "a list of whole numbers was expected" in failures(whole.with_config(roi_size=size))[FORWARD]
