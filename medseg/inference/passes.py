@@ -100,6 +100,8 @@ class ManyPasses:
                 continue
             for one in passes:
                 stages.counted(WindowCount(one.network.n_windows, one.network.n_reused))
+            for segmenter in self.segmenters:
+                segmenter.rest()
             assert found.labels is not None, "a scan has planes"
             segmentation = first.cleaned(found.labels, scan, stages=stages)
             return replace(segmentation, uncertainty=found.uncertainty(segmentation))

@@ -118,9 +118,13 @@ class Segmenter:
             prepared = preprocess(image.to(self.device), self.preprocessing)
         network = self.network_for(prepared, stages=stages)
         restored = self._within_memory(prepared, scan, network, stages)
+        self.rest()
+        return restored
+
+    def rest(self) -> None:
+        """Give back what only windows need."""
         if self.runtime is not None:
             self.runtime.rest()
-        return restored
 
     def cleaned(self, restored: torch.Tensor, scan: Geometry, *, stages: Stages) -> Segmentation:
         """Labels (1, I, J, K), or regions (L, I, J, K), on the scan's grid, through the bundle's postprocessing.

@@ -28,6 +28,7 @@ from medseg.inference import (
     Segmenter,
     SliceBySliceInferer,
     ThreePlaneInferer,
+    WindowRuntime,
     predict_logits,
     preprocess,
 )
@@ -228,3 +229,16 @@ def test_models_with_other_labels_or_channels_do_not_go_together():
         ManyPasses((segmenter(), replace(segmenter(), label_table=other_table)))
     with pytest.raises(SettingsError, match=r"take different channels \(T1; CT\)"):
         ManyPasses((segmenter(), replace(segmenter(), channel_names=("CT",))))
+
+
+def test_every_model_gives_back_what_only_its_windows_needed(image):
+    rested = []
+
+    class Resting(WindowRuntime):
+        def rest(self) -> None:
+            rested.append(self)
+
+    models = [segmenter(seed) for seed in (0, 1)]
+    runtimes = [Resting(one.network, name="torch", device=one.device) for one in models]
+    ManyPasses(tuple(replace(one, runtime=own) for one, own in zip(models, runtimes, strict=True)))(image)
+    assert rested == runtimes
