@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -31,8 +32,11 @@ def pytest_configure() -> None:
     """The tests run side by side: one thread each, said before torch is imported.
 
     Text is UTF-8 in the processes that run them: Qt sets the locale of a process that opens a window, to C where the
-    machine has no other.
+    machine has no other. A shell starts what it leaves in the background with SIGINT ignored, which processes inherit:
+    tests that interrupt would wait in vain.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("PYTHONUTF8", "1")
 

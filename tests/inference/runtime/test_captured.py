@@ -162,5 +162,5 @@ def test_another_thread_computes_as_ever_during_a_capture():
         finally:
             is_over.set()
         computing.result()
-    assert len(n_computed) > 10
+    assert len(n_computed) > 1
     assert max(differences) == 0
