@@ -24,7 +24,7 @@ NEEDED_FILES = ("configs/inference.yaml", "configs/metadata.json")
 
 @dataclass(frozen=True)
 class FoundBundle:
-    """One model folder and its metadata; for all that runs, see ``Bundle``."""
+    """One model folder and its metadata; ``Bundle`` adds what runs."""
 
     folder: Path
     metadata: Mapping[str, Any]

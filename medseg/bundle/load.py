@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from medseg.bundle.foreign import adapted, gives_regions, region_labels, without_own_steps
-from medseg.bundle.found import find_bundles, weights_in
+from medseg.bundle.found import FoundBundle, find_bundles, weights_in
 from medseg.bundle.trust import check_digest, check_imports, check_part
 from medseg.data import Channel, LabelSchema, load_schema
 from medseg.errors import BundleError
@@ -35,7 +35,7 @@ MOST_VALUES = 300_000
 
 
 @dataclass(frozen=True)
-class Bundle:
+class Bundle(FoundBundle):
     """One model folder: its configuration as written, and what it says of itself.
 
     ``config`` holds ``inference.yaml`` with the overlays that were asked for; nothing in it is built yet. Of a
@@ -43,23 +43,11 @@ class Bundle:
     a bundle from elsewhere runs; ``weights`` take the place of its own, and so do parts that were ``built`` already.
     """
 
-    folder: Path
     config: Mapping[str, Any]
-    metadata: Mapping[str, Any]
     is_trusted: bool = True
     notes: tuple[str, ...] = ()
     weights: Path | None = None
     built: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """The name of the folder, by which ``--bundle`` finds it."""
-        return self.folder.name
-
-    @property
-    def version(self) -> str:
-        """The version that the bundle's metadata states."""
-        return str(self.metadata.get("version", "unknown"))
 
     @property
     def label_table(self) -> LabelTable:
@@ -200,7 +188,7 @@ def load_bundle(name_or_folder: str | Path, *, overlays: Sequence[str] = (), tru
         return Bundle(folder=folder, config=_merged(files), metadata=metadata)
     if trust is not None:
         check_digest(folder, trust)
-    return _from_elsewhere(Bundle(folder, _merged(files), metadata, is_trusted=trust is not None))
+    return _from_elsewhere(Bundle(folder, metadata, _merged(files), is_trusted=trust is not None))
 
 
 def _from_elsewhere(bundle: Bundle) -> Bundle:
