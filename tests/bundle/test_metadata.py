@@ -1,6 +1,7 @@
 """Metadata: derived from the configuration, and compared with it place by place."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_differences_name_their_place_on_both_sides():
     metadata["network_data_format"]["inputs"]["image"]["extra"] = 1
     del metadata["network_data_format"]["outputs"]["pred"]["dtype"]
     place = "network_data_format"
-    assert differences(type(bundle)(bundle.folder, bundle.config, metadata)) == [
+    assert differences(replace(bundle, metadata=metadata)) == [
         f"{place}.inputs.image.extra is 1: None follows from inference.yaml",
         f"{place}.inputs.image.modality is 'CT': 'MR' follows from inference.yaml",
         f"{place}.outputs.pred.dtype is None: 'float32' follows from inference.yaml",
