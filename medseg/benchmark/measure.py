@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import RunError
+from medseg.openmp import environment_as_started
 
 __all__ = ["ProcessRun", "run_process"]
 
@@ -52,14 +53,14 @@ def run_process(module: str, words: Sequence[str], *, environment: Mapping[str, 
     """Run a module of this installation; its measurements, without stages, and what it printed.
 
     Args:
-        environment: variables on top of this process's own.
+        environment: variables on top of those that this process was started with.
     Raises:
         RunError: the process failed; with the last line that it wrote.
     """
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         words = [sys.executable, str(WATCHER), str(report), sys.executable, "-m", module, *words]
-        code, out, err = _run_together(words, environment={**os.environ, **environment})
+        code, out, err = _run_together(words, environment={**environment_as_started(), **environment})
         found = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {"exit_code": code}
     if found.pop("exit_code"):
         last = (err.strip().splitlines() or ["it said nothing"])[-1]

@@ -32,6 +32,7 @@ from medseg.cli.review import review
 from medseg.cli.segment import segment
 from medseg.cli.train import train
 from medseg.errors import MedsegError
+from medseg.openmp import wait_briefly
 
 __all__ = ["app", "run"]
 
@@ -106,6 +107,7 @@ def run(arguments: list[str] | None = None) -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started us, as services do
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  as long as the process
+    wait_briefly()
     debug = "--debug" in arguments
     try:
         app(args=arguments, prog_name="medseg")

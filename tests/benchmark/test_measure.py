@@ -8,6 +8,7 @@ import time
 import psutil
 import pytest
 
+from medseg import openmp
 from medseg.benchmark.measure import run_process
 from medseg.errors import RunError
 
@@ -56,3 +57,16 @@ def test_whoever_is_interrupted_leaves_no_process_behind(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run_process("lasting", [str(noted)], environment={})
     assert not psutil.pid_exists(int(noted.read_text()))
+
+
+def test_it_runs_with_the_environment_that_the_person_gave(tmp_path, monkeypatch):
+    (tmp_path / "telling.py").write_text("import os\nprint(os.environ.get('GOMP_SPINCOUNT'))\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setattr(openmp, "_set_here", set())
+    openmp.wait_briefly()  # as the command does that measures
+    assert run_process("telling", [], environment={})[1] == "None\n"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    monkeypatch.setattr(openmp, "_set_here", set())
+    assert run_process("telling", [], environment={})[1] == "7\n"
