@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from medseg.errors import GeometryError
 from medseg.geometry import Geometry
+from medseg.label_map import count_values
 from medseg.labels import LabelTable
 
 __all__ = ["Segmentation", "Uncertainty"]
@@ -63,7 +64,7 @@ class Segmentation:
 
     def summary(self) -> dict[str, Any]:
         """The grid and the size of every structure, in plain numbers, as the command line prints it."""
-        counts = np.bincount(self.labels.ravel(), minlength=256)
+        counts = count_values(self.labels)
         return {
             "shape": list(self.geometry.shape),
             "affine": self.geometry.affine.tolist(),

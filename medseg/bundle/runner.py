@@ -23,6 +23,7 @@ from medseg.io import (
     CaseFiles,
     Scan,
     case_sha256,
+    compacted,
     probability_file,
     read_case,
     write_image,
@@ -79,7 +80,7 @@ class CaseResult:
 
 @dataclass(frozen=True, eq=False)
 class ReadCase:
-    """A case whose scan is in memory, and who listens to what becomes of it."""
+    """A case whose scan is in memory, compacted, and who listens to what becomes of it."""
 
     case: CaseFiles
     scan: Scan
@@ -165,7 +166,8 @@ class Runner:
         measures = Measures()
         stages = measures.listening_with(stages or Stages())
         with stages.timed("read"):
-            return ReadCase(case, read_case(case), stages, measures)
+            scan = read_case(case)
+            return ReadCase(case, replace(scan, image=compacted(scan.image)), stages, measures)
 
     def infer(self, read: ReadCase, files: OutputPaths, *, overwrite: bool) -> InferredCase:
         """The second third of ``run``: all that the device does, probabilities written as they come."""

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medseg.errors import CaseError, GeometryError, ImageError, SettingsError
 from medseg.evaluation.overlap import count_voxels
@@ -20,6 +19,7 @@ from medseg.evaluation.results import Evaluation, LabelScore, Outcome
 from medseg.evaluation.surface import hausdorff95_mm, normalised_surface_dice
 from medseg.geometry import Geometry, geometry_of
 from medseg.io import read_labels
+from medseg.label_map import Box, box_around, label_boxes
 from medseg.labels import LabelTable
 
 __all__ = ["evaluate_pairs"]
@@ -30,8 +30,6 @@ move the far corner of a large scan by a few micrometres."""
 
 LARGEST_LABEL = 65_535
 """Voxel values above this are no labels, but the intensities of an image given by mistake."""
-
-Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +49,7 @@ class _LabelMap:
         """The same file, its structures the regions, counted from 1."""
         values = {number: tuple(of_region) for number, of_region in enumerate(regions.values(), start=1)}
         boxes = {number: [self.boxes[one] for one in found if one in self.boxes] for number, found in values.items()}
-        around = {number: _around(found) for number, found in boxes.items() if found}
+        around = {number: box_around(found) for number, found in boxes.items() if found}
         return _RegionMap(path=self.path, labels=self.labels, geometry=self.geometry, boxes=around, values=values)
 
 
@@ -129,8 +127,7 @@ def _read(path: Path) -> _LabelMap:
             f"{path} holds the value {largest}: labels from 0 to {LARGEST_LABEL} were expected. "
             "Give the file of labels, not the scan."
         )
-    boxes = {index: box for index, box in enumerate(ndimage.find_objects(labels), start=1) if box is not None}
-    return _LabelMap(path=path, labels=labels, geometry=geometry_of(image), boxes=boxes)
+    return _LabelMap(path=path, labels=labels, geometry=geometry_of(image), boxes=label_boxes(labels))
 
 
 def _refuse_different_grids(pair: Pair, prediction: Geometry, reference: Geometry) -> None:
@@ -159,7 +156,7 @@ def _score(
     boxes = [boxes[index] for boxes in (prediction.boxes, reference.boxes) if index in boxes]
     if not boxes:
         return _both_empty(case_id, index, name)
-    box = _around(boxes)
+    box = box_around(boxes)
     geometry = reference.geometry
     masks = prediction.mask(index, box), reference.mask(index, box)
     counts = count_voxels(*masks)
@@ -195,13 +192,6 @@ def _both_empty(case_id: str, index: int, name: str) -> LabelScore:
         iou=None,
         hd95_mm=None,
         nsd=None,
-    )
-
-
-def _around(boxes: list[Box]) -> Box:
-    """The smallest box that holds all ``boxes``."""
-    return tuple(
-        slice(min(side.start for side in sides), max(side.stop for side in sides)) for sides in zip(*boxes, strict=True)
     )
 
 

@@ -5,9 +5,18 @@ In: the transforms that a bundle names. Out: those that clean label maps, and ho
 
 import math
 
-from monai.transforms import Activationsd, AsDiscreted, Compose, Invertd, SaveImaged, Transform
+from monai.transforms import (
+    Activationsd,
+    AsDiscreted,
+    Compose,
+    Invertd,
+    KeepLargestConnectedComponentd,
+    SaveImaged,
+    Transform,
+)
 
 from medseg.errors import SettingsError
+from medseg.inference.largest_parts import LargestPartsd
 from medseg.inference.restore import RestoreLabelsd
 
 __all__ = ["label_postprocessing", "region_threshold"]
@@ -19,7 +28,7 @@ REPLACED = (Activationsd, AsDiscreted, Invertd, RestoreLabelsd, SaveImaged)
 def label_postprocessing(postprocessing: Compose) -> Compose:
     """The steps of a bundle's postprocessing that clean label maps; the engine does the others itself."""
     kept: list[Transform] = [step for step in postprocessing.transforms if not isinstance(step, REPLACED)]
-    return Compose(kept)
+    return Compose([LargestPartsd(step) if type(step) is KeepLargestConnectedComponentd else step for step in kept])
 
 
 def region_threshold(postprocessing: Compose) -> float | None:

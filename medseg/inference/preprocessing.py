@@ -52,13 +52,17 @@ PADDING = (GridSamplePadMode.BORDER, GridSamplePadMode.ZEROS)
 def preprocess(image: MetaTensor, preprocessing: Compose) -> MetaTensor:
     """An image (C, I, J, K) as read, on the network's grid: through a bundle's transforms, less its reader.
 
+    What comes out is in floating point, also where the scan is kept in integers.
+
     Raises:
         ImageError: the bundle's cropping leaves nothing of it, or a step loses its place in space.
     """
     steps = [step for step in preprocessing.transforms if not isinstance(step, READERS)]
-    if not steps:
+    values = image.as_tensor() if image.is_floating_point() else image.as_tensor().to(torch.float32)
+    if not steps and values.dtype == image.dtype:
         return image
-    data: dict[Hashable, Any] = {"image": _placed(image.as_tensor(), geometry_of(image), meta=deepcopy(image.meta))}
+    data: dict[Hashable, Any] = {"image": _placed(values, geometry_of(image), meta=deepcopy(image.meta))}
+    del values  # a copy is the first step's alone
     for step in steps:
         if type(step) not in KEEPING and _share_memory(data["image"], image):
             data["image"] = data["image"].clone()

@@ -6,6 +6,7 @@ from medseg.first_use import imported_at_first_use
 from medseg.io.case import CaseFiles, ChannelFile, ChannelSpec, FailedCase
 
 if TYPE_CHECKING:
+    from medseg.io.compact import compacted
     from medseg.io.loading import file_doubts
     from medseg.io.probabilities import PROBABILITY_SUFFIX, probability_file
     from medseg.io.read import Scan, case_sha256, read_case, read_labels, read_volume
@@ -15,6 +16,7 @@ else:
     __getattr__ = imported_at_first_use(
         __name__,
         {
+            "compact": ("compacted",),
             "loading": ("file_doubts",),
             "probabilities": ("PROBABILITY_SUFFIX", "probability_file"),
             "read": ("Scan", "case_sha256", "read_case", "read_labels", "read_volume"),
@@ -32,6 +34,7 @@ __all__ = [
     "FailedCase",
     "Scan",
     "case_sha256",
+    "compacted",
     "file_doubts",
     "probability_file",
     "read_case",

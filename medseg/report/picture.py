@@ -16,8 +16,8 @@ from monai.data import MetaTensor
 
 from medseg.atomic import atomic_write
 from medseg.geometry import Geometry
+from medseg.label_map import Box
 from medseg.labels import LabelTable
-from medseg.report.boxes import Box
 from medseg.report.canvas import BRIGHT, DIM, PLAIN, POINTS_PER_PX, Canvas, shorten
 from medseg.report.layout import SIDE_PX, PanelBox, Panels, lay_out_panels, nice_length_mm
 from medseg.report.legend import LegendLine, legend_lines

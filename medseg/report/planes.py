@@ -13,7 +13,7 @@ from einops import rearrange
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from medseg.report.boxes import Box, areas_along, label_boxes
+from medseg.label_map import Box, areas_along, label_boxes
 from medseg.segmentation import Segmentation
 
 __all__ = ["VIEWS", "Display", "View", "best_slices", "display_of", "grey_window"]
@@ -66,7 +66,7 @@ class Display:
     the other way there.
     """
 
-    image: NDArray[np.float32]
+    image: NDArray[np.float32 | np.int16]
     labels: NDArray[np.uint8]
     spacing_mm: tuple[float, float, float]
     stored_axes: tuple[int, int, int]
@@ -90,7 +90,7 @@ class Display:
 
     def grey_plane(self, view: View, index: int, box: Box) -> NDArray[np.float32]:
         """The image (rows, columns) at one index across ``view``, within ``box``."""
-        plane: NDArray[np.float32] = self.image[_cut(view, index, box)]
+        plane: NDArray[np.float32] = self.image[_cut(view, index, box)].astype(np.float32, copy=False)
         return rearrange(plane, "columns rows -> rows columns")
 
     def label_plane(self, view: View, index: int, box: Box) -> NDArray[np.uint8]:
@@ -152,7 +152,7 @@ def best_slices(display: Display) -> tuple[int, int, int]:
     return i, j, k
 
 
-def grey_window(image: NDArray[np.float32]) -> tuple[float, float]:
+def grey_window(image: NDArray[np.float32 | np.int16]) -> tuple[float, float]:
     """The values shown black and white.
 
     A CT is shown in the soft-tissue window, or between the 1st and 99th percentile of what is denser than lung where
@@ -160,7 +160,7 @@ def grey_window(image: NDArray[np.float32]) -> tuple[float, float]:
     percentile of what is brighter than the background by a tenth of the robust range.
     """
     stride = max(round((image.size / SAMPLES) ** (1 / 3)), 1)
-    values = image[::stride, ::stride, ::stride].ravel()
+    values = image[::stride, ::stride, ::stride].ravel().astype(np.float32, copy=False)
     values = values[np.isfinite(values)]
     if not len(values):
         return 0.0, 1.0

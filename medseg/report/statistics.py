@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from medseg.atomic import atomic_write
 from medseg.errors import DataError, GeometryError, ImageError
 from medseg.geometry import Geometry, geometry_of
+from medseg.label_map import Box, areas_along, label_boxes
 from medseg.labels import Label
-from medseg.report.boxes import Box, areas_along, label_boxes
 from medseg.segmentation import Segmentation
 
 __all__ = ["LabelStatistics", "label_statistics", "write_statistics"]
@@ -74,7 +74,7 @@ def label_statistics(
             f"{image.shape[0]} channels and the names {', '.join(channel_names) or '(none)'} found: "
             "one name of its own for each channel was expected. Name them in the order of the image."
         )
-    array: NDArray[np.float32] = image.detach().cpu().numpy()
+    array: NDArray[np.float32 | np.int16] = image.detach().cpu().numpy()
     channels = dict(zip(channel_names, array, strict=True))
     boxes = _boxes_of_labels(segmentation)
     found = (
@@ -137,7 +137,7 @@ def _statistics(
     label: Label,
     box: Box,
     segmentation: Segmentation,
-    channels: Mapping[str, NDArray[np.float32]],
+    channels: Mapping[str, NDArray[np.float32 | np.int16]],
 ) -> LabelStatistics:
     mask = segmentation.labels[box] == label.index
     geometry = segmentation.geometry
@@ -156,7 +156,7 @@ def _statistics(
     )
 
 
-def _finite_mean(values: NDArray[np.float32]) -> float | None:
+def _finite_mean(values: NDArray[np.float32 | np.int16]) -> float | None:
     mean = float(values.mean(dtype=np.float64))
     return mean if np.isfinite(mean) else None
 

@@ -5,8 +5,8 @@ In: an editor. Out: voxels and millilitres of every label, at any moment.
 
 import numpy as np
 
+from medseg.label_map import count_values
 from medseg.review.editor import Change, LabelEditor
-from medseg.review.measure.volume import count_values
 
 __all__ = ["VoxelCounts"]
 

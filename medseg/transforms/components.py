@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from medseg.errors import ImageError, SettingsError
 from medseg.geometry import geometry_of
+from medseg.label_map import box_around, label_boxes
 
 __all__ = ["FillHolesd", "RemoveSmallComponentsd", "fill_holes", "remove_small_components"]
 
@@ -34,7 +35,7 @@ FACE_NEIGHBOURS = ndimage.generate_binary_structure(3, 1)
 def remove_small_components(labels: NDArray[Any], *, voxel_volume_mm3: float, min_volume_mm3: float) -> NDArray[Any]:
     """Labels (I, J, K) without the islands below ``min_volume_mm3``, each label by itself; they become background."""
     cleaned = labels.copy()
-    for value, box in _boxes(labels):
+    for value, box in label_boxes(labels).items():
         parts, _ = ndimage.label(labels[box] == value, structure=ALL_NEIGHBOURS)
         too_small = np.bincount(parts.ravel()) * voxel_volume_mm3 < min_volume_mm3 * SAME_VOLUME
         too_small[0] = False  # 0 is everything that is not this label
@@ -52,10 +53,10 @@ def fill_holes(labels: NDArray[Any], *, voxel_volume_mm3: float, max_volume_mm3:
         1 0 1 2 0 1   →    1 1 1 2 0 1      between 1 and 2: whose is it?
         1 1 1 1 1 1        1 1 1 1 1 1
     """
-    boxes = [box for _, box in _boxes(labels)]
+    boxes = list(label_boxes(labels).values())
     if not boxes:
         return labels.copy()
-    box = tuple(slice(min(one[axis].start for one in boxes), max(one[axis].stop for one in boxes)) for axis in range(3))
+    box = box_around(boxes)
     walled = np.pad(labels[box], 1)  # the background outside is then one part, and it holds the first corner
     parts, count = ndimage.label(walled == 0, structure=FACE_NEIGHBOURS)
     fillings = _enclosing_labels(walled, parts, count)
@@ -122,12 +123,6 @@ class FillHolesd(MapTransform):
             filled = fill_holes(labels, voxel_volume_mm3=voxel_volume_mm3, max_volume_mm3=self.max_volume_mm3)
             result[key] = _like(result[key], filled)
         return result
-
-
-def _boxes(labels: NDArray[Any]) -> list[tuple[int, tuple[slice, ...]]]:
-    """Each label that occurs, and the smallest box around it."""
-    boxes = ndimage.find_objects(labels)
-    return [(value, box) for value, box in enumerate(boxes, start=1) if box is not None]
 
 
 def _enclosing_labels(labels: NDArray[Any], parts: NDArray[Any], count: int) -> NDArray[Any]:

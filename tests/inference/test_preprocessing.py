@@ -61,6 +61,28 @@ def test_the_reader_that_a_bundle_names_is_left_out():
     assert torch.equal(preprocess(image, road).as_tensor(), image.as_tensor().flip(1, 2))
 
 
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [],
+        [Orientationd("image", "RAS", labels=None)],
+        [NormalizeIntensityd("image", nonzero=True, channel_wise=True)],
+        [Spacingd("image", (0.9, 1.1, 1.3)), ScaleIntensityRanged("image", **CT), CropForegroundd("image", "image")],
+    ],
+)
+@pytest.mark.usefixtures("parts")
+def test_a_scan_kept_in_integers_is_prepared_as_in_floating_point_and_stays_as_it_was(steps):
+    values = torch.from_numpy(np.random.default_rng(2).integers(-300, 500, (1, 20, 19, 18))).to(torch.int16)
+    affine = torch.diag(torch.tensor([-1.0, -1, 2, 1], dtype=torch.float64))
+    kept = MetaTensor(values.clone(), affine=affine)
+    prepared = preprocess(kept, Compose(steps))
+    expected = preprocess(MetaTensor(values.float(), affine=affine), Compose(steps))
+    assert prepared.dtype == torch.float32
+    assert torch.equal(prepared.as_tensor(), expected.as_tensor())
+    assert torch.equal(prepared.affine, expected.affine)
+    assert torch.equal(kept.as_tensor(), values)
+
+
 def test_preprocessing_that_writes_in_place_leaves_the_scan_as_it_was():
     image = image_of((2, 6, 5, 4))
     before = image.as_tensor().clone()

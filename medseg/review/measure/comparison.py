@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medseg.errors import GeometryError
 from medseg.evaluation.overlap import VoxelCounts
 from medseg.geometry import Geometry
-from medseg.review.measure.volume import count_values
+from medseg.label_map import count_values
 
 __all__ = ["LabelChange", "compare_labels", "require_same_shape"]
 

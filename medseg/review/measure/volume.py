@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.geometry import Geometry
+from medseg.label_map import count_values
 from medseg.review.boxes import require_box
 
-__all__ = ["areas_mm2", "count_values", "volumes_ml"]
+__all__ = ["areas_mm2", "volumes_ml"]
 
 
 def volumes_ml(labels: NDArray[np.uint8], *, geometry: Geometry) -> dict[int, float]:
@@ -35,11 +36,3 @@ def areas_mm2(labels: NDArray[np.uint8], label: int, *, axis: int, geometry: Geo
     areas = np.zeros(labels.shape[axis])
     areas[box[axis]] = np.count_nonzero(labels[box] == label, axis=(first, second)) * pixel_mm2
     return areas
-
-
-def count_values(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """How often each of the 256 values occurs, (256,)."""
-    counts = np.zeros(256, np.int64)
-    for plane in labels:  # numpy counts in 64-bit integers: eight times the scan, were it given whole
-        counts += np.bincount(plane.reshape(-1), minlength=256)
-    return counts
