@@ -12,7 +12,7 @@ from medseg.bundle import Bundle, CaseResult, OutputPaths, Runner, run_cases
 from medseg.cli.console import messages, progress_bars
 from medseg.cli.context import GlobalOptions
 from medseg.errors import MedsegError
-from medseg.inference import Stages, keep_freed_memory
+from medseg.inference import Stages, keep_memory_of_windows
 from medseg.io import CaseFiles, FailedCase
 
 __all__ = ["CohortOutcome", "run_cohort", "shown_stages"]
@@ -54,7 +54,7 @@ def run_cohort(
         SettingsError: the runtime is not there; no case was run.
         BundleError: the model cannot be loaded; no case was run.
     """
-    keep_freed_memory()
+    keep_memory_of_windows()
     results: list[CaseResult] = []
     failures: list[FailedCase] = []
     exit_code = 0

@@ -45,9 +45,9 @@ def _template(output: Path, device: str, options: GlobalOptions) -> None:
     from medseg.atomic import make_folder, without_empty_folders
     from medseg.bundle import Runner, choose_device, load_bundle
     from medseg.cli.cohort import shown_stages
-    from medseg.inference import keep_freed_memory
+    from medseg.inference import keep_memory_of_windows
 
-    keep_freed_memory()
+    keep_memory_of_windows()
     with (
         tidied_when_ended(),
         without_empty_folders(output),

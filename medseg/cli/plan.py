@@ -8,7 +8,7 @@ from medseg.bundle import Bundle, Extras, Forecast, Runner, forecast, together, 
 from medseg.cli.console import messages, print_json, print_table, progress_bars
 from medseg.cli.context import GlobalOptions
 from medseg.errors import MedsegError
-from medseg.inference import MirrorInferer, keep_freed_memory
+from medseg.inference import MirrorInferer, keep_memory_of_windows
 from medseg.io import CaseFiles, FailedCase
 
 __all__ = ["show_plan"]
@@ -29,7 +29,7 @@ def show_plan(
     Raises:
         MedsegError: the model cannot be loaded, or the only case cannot be read.
     """
-    keep_freed_memory()
+    keep_memory_of_windows()
     runners = [Runner(bundle, device=device, runtime=runtime, mirror=mirror) for bundle in bundles]
     with progress_bars(shown=not options.quiet) as progress:
         plans, failures = [], []

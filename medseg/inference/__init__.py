@@ -2,7 +2,7 @@
 
 from medseg.inference.average import ProbabilitySink
 from medseg.inference.ladder import rungs
-from medseg.inference.memory import keep_freed_memory
+from medseg.inference.memory import keep_freed_memory, keep_memory_of_windows
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.on_scan import restore_blocks
 from medseg.inference.passes import ManyPasses
@@ -43,6 +43,7 @@ __all__ = [
     "golden_window",
     "installed_runtimes",
     "keep_freed_memory",
+    "keep_memory_of_windows",
     "label_postprocessing",
     "predict_logits",
     "preprocess",

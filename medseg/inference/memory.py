@@ -8,7 +8,7 @@ import ctypes
 import sys
 from collections.abc import Callable
 
-__all__ = ["keep_freed_memory", "keep_only_for_torch"]
+__all__ = ["keep_freed_memory", "keep_memory_of_windows", "keep_only_for_torch"]
 
 # Parameter numbers of mallopt(3), in <malloc.h>.
 M_TRIM_THRESHOLD = -1
@@ -28,25 +28,40 @@ _asked: list[bool] = []
 def keep_freed_memory() -> bool:
     """Ask glibc to reuse freed blocks of any size; True where it agreed, False on other C libraries.
 
-    A setting of the whole process, for the command line and for training; the library does not call it unasked.
+    A setting of the whole process, for training; the library does not call it unasked.
     """
-    _asked[:] = [_set(largest_kept=LARGEST_INT, trimmed_from=LARGEST_INT)]
+    _asked[:] = [_keep()]
+    return _asked[0]
+
+
+def keep_memory_of_windows() -> bool:
+    """The same while torch computes windows, and not while scans are read, prepared and shown; for the command line."""
+    _asked[:] = [_give_back()]
     return _asked[0]
 
 
 def keep_only_for_torch(*, computes: bool) -> None:
-    """In a process that keeps freed memory: go on where torch ``computes`` the windows, give it back where it does not.
+    """In a process that keeps freed memory: go on where torch ``computes`` windows, give it back where it does not.
 
-    Another runtime has memory of its own, beside which what torch and the transforms freed would lie unused.
+    Another runtime has memory of its own, and the picture of a long scan needs room: beside them what torch and the
+    transforms freed would lie unused.
     """
     if not any(_asked):
         return
     if computes:
-        _set(largest_kept=LARGEST_INT, trimmed_from=LARGEST_INT)
-    elif _set(largest_kept=RETURNED_BYTES, trimmed_from=TOP_PAD_BYTES):
+        _keep()
+    elif _give_back():
         trim = _of_the_c_library("malloc_trim")
         if trim is not None:
             trim(0)
+
+
+def _keep() -> bool:
+    return _set(largest_kept=LARGEST_INT, trimmed_from=LARGEST_INT)
+
+
+def _give_back() -> bool:
+    return _set(largest_kept=RETURNED_BYTES, trimmed_from=TOP_PAD_BYTES)
 
 
 def _set(*, largest_kept: int, trimmed_from: int) -> bool:

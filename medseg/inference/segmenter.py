@@ -31,6 +31,7 @@ from medseg.inference.ladder import (
     too_little_memory,
     within,
 )
+from medseg.inference.memory import keep_only_for_torch
 from medseg.inference.on_scan import restore_blocks
 from medseg.inference.predict import predict_logits
 from medseg.inference.preprocessing import preprocess
@@ -122,9 +123,10 @@ class Segmenter:
         return restored
 
     def rest(self) -> None:
-        """Give back what only windows need."""
+        """Give back what only windows need; the picture and the statistics of a long scan need room, too."""
         if self.runtime is not None:
             self.runtime.rest()
+        keep_only_for_torch(computes=False)
 
     def cleaned(self, restored: torch.Tensor, scan: Geometry, *, stages: Stages) -> Segmentation:
         """Labels (1, I, J, K), or regions (L, I, J, K), on the scan's grid, through the bundle's postprocessing.

@@ -27,4 +27,5 @@ def compacted(image: MetaTensor) -> MetaTensor:
             room.copy_(part)  # beyond 16 bits this gives another number, or any: seen on the way back
             if not torch.equal(room.to(values.dtype), part):
                 return image
-    return MetaTensor(whole, affine=image.affine.clone(), meta=dict(image.meta))
+    told = {key: value for key, value in image.meta.items() if key != "affine"}
+    return MetaTensor(whole, affine=image.affine.clone(), meta=told)

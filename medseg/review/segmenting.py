@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from medseg.bundle import Bundle, Forecast, OutputPaths, Runner, forecast
 from medseg.errors import CaseError, OutputError
-from medseg.inference import Stages, keep_freed_memory
+from medseg.inference import Stages, keep_memory_of_windows
 from medseg.io import CaseFiles
 from medseg.io.naming import ChannelVocabulary
 from medseg.record import UsedBundle
@@ -151,7 +151,7 @@ class SegmentationJob:
 
     def _ready(self) -> Runner:
         if self._runner is None:
-            keep_freed_memory()
+            keep_memory_of_windows()
             self._runner = Runner(self.bundle, device=self._device, runtime=self._runtime)
         return self._runner
 

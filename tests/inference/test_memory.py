@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from medseg.inference import keep_freed_memory, memory
+from medseg.inference import keep_freed_memory, keep_memory_of_windows, memory
 from medseg.inference.memory import keep_only_for_torch
 
 SCRIPT = """
@@ -30,33 +30,45 @@ kept = left_mb()
 memory.keep_only_for_torch(computes=False)
 returned = left_mb()
 memory.keep_only_for_torch(computes=True)
-print(kept, returned, left_mb())
+kept_again = left_mb()
+memory.keep_memory_of_windows()
+first = left_mb()
+memory.keep_only_for_torch(computes=True)
+of_windows = left_mb()
+memory.keep_only_for_torch(computes=False)
+print(kept, returned, kept_again, first, of_windows, resident_mb())
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
 def test_glibc_takes_the_setting():
     assert keep_freed_memory()
+    assert keep_memory_of_windows()
 
 
 def test_other_systems_decline(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not keep_freed_memory()
+    assert not keep_memory_of_windows()
 
 
 def test_a_c_library_without_mallopt_declines(monkeypatch):
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
     assert not keep_freed_memory()
+    assert not keep_memory_of_windows()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
-def test_freed_memory_goes_back_while_another_runtime_computes():
+def test_freed_memory_goes_back_while_another_runtime_computes_and_where_windows_end():
     words = [sys.executable, "-c", SCRIPT, str(memory.__file__)]
     answer = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    kept, returned, kept_again = map(float, answer.split())
+    kept, returned, kept_again, first, of_windows, after_windows = map(float, answer.split())
     assert kept > 400  # of 512
     assert returned < 64
     assert kept_again > 400
+    assert first < 64
+    assert of_windows > 400
+    assert after_windows < 128  # an interpreter with numpy
 
 
 def test_a_process_that_did_not_ask_keeps_its_own_setting(monkeypatch):
