@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from monai.transforms import KeepLargestConnectedComponentd
 
 from medseg.bundle import build_network, build_segmenter, choose_device, find_bundles, load_bundle, load_weights
 from medseg.errors import BundleError, SettingsError
+from medseg.inference.largest_parts import LargestPartsd
 
 CPU = torch.device("cpu")
 
@@ -52,7 +52,8 @@ def test_parameters_whose_initial_values_were_not_computed_are_those_of_the_weig
 
 def test_a_segmenter_keeps_of_the_postprocessing_what_cleans_labels(bundle):
     segmenter = build_segmenter(bundle, device=CPU)
-    assert [type(step) for step in segmenter.postprocessing.transforms] == [KeepLargestConnectedComponentd]
+    (step,) = segmenter.postprocessing.transforms
+    assert isinstance(step, LargestPartsd)
     assert segmenter.channel_names == ("T1",)
     assert segmenter.label_table == bundle.label_table
     assert segmenter.device == CPU
