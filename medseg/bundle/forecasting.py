@@ -25,7 +25,7 @@ from medseg.inference import (
     preprocess,
     rungs,
 )
-from medseg.io import CaseFiles, read_case
+from medseg.io import CaseFiles
 
 __all__ = ["Forecast", "blocks_mb", "forecast", "together", "with_maps"]
 
@@ -79,7 +79,7 @@ def forecast(runner: Runner, case: CaseFiles, *, extras: Extras | None = None) -
         MedsegError: the case cannot be read or does not fit the bundle.
     """
     segmenter, bundle = runner.segmenter, runner.bundle
-    scan = read_case(case)
+    scan = runner.read(case).scan  # as a run holds it
     prepared = preprocess(scan.image.to(segmenter.device), segmenter.preprocessing)
     n_windows = segmenter.count_windows(prepared.shape[1:])
     network = segmenter.network_for(prepared)

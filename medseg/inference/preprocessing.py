@@ -58,11 +58,9 @@ def preprocess(image: MetaTensor, preprocessing: Compose) -> MetaTensor:
         ImageError: the bundle's cropping leaves nothing of it, or a step loses its place in space.
     """
     steps = [step for step in preprocessing.transforms if not isinstance(step, READERS)]
-    values = image.as_tensor() if image.is_floating_point() else image.as_tensor().to(torch.float32)
-    if not steps and values.dtype == image.dtype:
-        return image
-    data: dict[Hashable, Any] = {"image": _placed(values, geometry_of(image), meta=deepcopy(image.meta))}
-    del values  # a copy is the first step's alone
+    if not steps:
+        return _in_floats(image)
+    data: dict[Hashable, Any] = {"image": _placed(image.as_tensor(), geometry_of(image), meta=deepcopy(image.meta))}
     for step in steps:
         if type(step) not in KEEPING and _share_memory(data["image"], image):
             data["image"] = data["image"].clone()
@@ -81,7 +79,7 @@ def preprocess(image: MetaTensor, preprocessing: Compose) -> MetaTensor:
                 "patient. Check the intensities (a CT must be in Hounsfield units), and that the scan is one the model "
                 "is for."
             )
-    prepared: MetaTensor = data["image"]
+    prepared = _in_floats(data["image"])
     # What was cropped is a view, which would keep the whole scan in memory while it is segmented.
     return prepared.clone() if prepared.untyped_storage().nbytes() > prepared.nbytes else prepared
 
@@ -94,6 +92,8 @@ def _through(step: Any, data: dict[Hashable, Any], *, may_replace: bool) -> dict
             return {**data, "image": _voxelwise(step, image, may_replace=may_replace)}
         if type(step) is Spacingd and (respaced := _respaced(step, image)) is not None:
             return {**data, "image": respaced}
+    if type(step) is not Orientationd:  # which only turns
+        data = {**data, "image": _in_floats(image)}
     # Lazily it would only be noted down: what follows here, and the network, needs the values.
     done: dict[Hashable, Any] = step(data, lazy=False) if isinstance(step, LazyTrait) else step(data)
     return done
@@ -103,7 +103,7 @@ def _voxelwise(step: MapTransform, image: MetaTensor, *, may_replace: bool) -> M
     """A few planes at a time; what comes out takes the place of what went in where it may."""
     result: torch.Tensor | None = None
     for first, count in _parts(tuple(image.shape[1:])):
-        planes = step({"image": image.narrow(1, first, count)})["image"].as_tensor()
+        planes = step({"image": _in_floats(image.narrow(1, first, count))})["image"].as_tensor()
         if result is None:
             is_room = may_replace and planes.dtype == image.dtype
             result = image.as_tensor() if is_room else planes.new_empty(image.shape)
@@ -128,12 +128,15 @@ def _respaced(step: Spacingd, image: MetaTensor) -> MetaTensor | None:
     if target.matches(source) or max(prod(source.shape), prod(target.shape)) <= PART_VOXELS:
         return None
     result = image.as_tensor().new_empty((image.shape[0], *target.shape), dtype=torch.float32)  # as MONAI gives it
-    for first, count in _parts(target.shape):
+    n_before = source.shape[0] / target.shape[0] * prod(source.shape[1:])  # voxels under each plane of the result
+    for first, count in _parts(target.shape, at_least=int(n_before)):
         begin, stop = _reached(places[1][first : first + count], source.shape[0])
         there = target.planes(0, first, count)
         result.narrow(1, first, count).copy_(
             inner.sp_resample(
-                _placed(image.as_tensor().narrow(1, begin, stop - begin), source.planes(0, begin, stop - begin)),
+                _in_floats(
+                    _placed(image.as_tensor().narrow(1, begin, stop - begin), source.planes(0, begin, stop - begin))
+                ),
                 dst_affine=torch.from_numpy(there.affine.copy()),
                 spatial_size=there.shape,
                 dtype=step.dtype[0],
@@ -150,9 +153,9 @@ def _reached(positions: NDArray[np.float64], size: int) -> tuple[int, int]:
     return max(first - 1, 0), min(last + 2, size)
 
 
-def _parts(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """The first plane of each part along the first axis, and how many planes it has."""
-    n_planes = max(PART_VOXELS // (shape[1] * shape[2]), 1)
+def _parts(shape: tuple[int, ...], *, at_least: int = 0) -> Iterator[tuple[int, int]]:
+    """The first plane of each part along the first axis, and how many planes it has; a plane counts ``at_least`` so."""
+    n_planes = max(PART_VOXELS // max(shape[1] * shape[2], at_least), 1)
     for first in range(0, shape[0], n_planes):
         yield first, min(n_planes, shape[0] - first)
 
@@ -160,6 +163,11 @@ def _parts(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
 def _placed(values: torch.Tensor, geometry: Geometry, *, meta: Mapping[str, Any] | None = None) -> MetaTensor:
     told = {key: value for key, value in (meta or {}).items() if key != "affine"}
     return MetaTensor(values, affine=torch.from_numpy(geometry.affine.copy()), meta=told)
+
+
+def _in_floats(image: MetaTensor) -> MetaTensor:
+    """The same values in floating point: the image itself where they are."""
+    return image if image.is_floating_point() else image.to(torch.float32)
 
 
 def _others(data: Mapping[Hashable, Any]) -> list[torch.Tensor]:
