@@ -4,7 +4,7 @@ torch shares an operation out by OpenMP; where GNU's library (libgomp, in torch'
 thread that is through spins until the others are, by its standard for about ten milliseconds. Alone on a machine
 that is right: the wait is never so long. Where another process takes one of the cores, the last thread does not come
 while the first spins on the core that it waits for, operation after operation: a segmentation beside one busy core
-took thirteen to thirty times as long (``docs/benchmarks.md``). After a short wait, threads sleep here.
+took 15 to 30 times as long (``docs/benchmarks.md``). After a short wait, threads sleep here.
 """
 
 import os
@@ -12,8 +12,8 @@ from collections.abc import Mapping, MutableMapping
 
 __all__ = ["environment_as_started", "wait_briefly"]
 
-SPIN_COUNT = "1000"
-"""Turns of the spinning loop, some 50 µs: as fast as the standard 300000 on a machine that does nothing else."""
+SPIN_COUNT = "4000"
+"""Turns of the spinning loop, some 0.1 ms: as fast as the standard 300000 where nothing else runs; 1000 were slower."""
 
 SPIN_VARIABLE = "GOMP_SPINCOUNT"
 SETTINGS_OF_A_PERSON = (SPIN_VARIABLE, "OMP_WAIT_POLICY")

@@ -17,7 +17,7 @@ def _nothing_set_yet(monkeypatch):
 def test_threads_wait_briefly():
     environment = {"HOME": "/home"}
     openmp.wait_briefly(environment)
-    assert environment == {"HOME": "/home", "GOMP_SPINCOUNT": "1000"}
+    assert environment == {"HOME": "/home", "GOMP_SPINCOUNT": "4000"}
     assert openmp.environment_as_started(environment) == {"HOME": "/home"}
 
 
@@ -37,4 +37,4 @@ def test_the_command_line_says_it_before_torch_is_there():
     )
     bare = {name: value for name, value in os.environ.items() if name not in openmp.SETTINGS_OF_A_PERSON}
     done = subprocess.run([sys.executable, "-c", program], env=bare, capture_output=True, text=True, check=True)
-    assert done.stdout == "1000 False\n"
+    assert done.stdout == "4000 False\n"
