@@ -4,7 +4,7 @@ torch shares an operation out by OpenMP; where GNU's library (libgomp, in torch'
 thread that is through spins until the others are, by its standard for about ten milliseconds. Alone on a machine
 that is right: the wait is never so long. Where another process takes one of the cores, the last thread does not come
 while the first spins on the core that it waits for, operation after operation: a segmentation beside one busy core
-took 15 to 30 times as long (``docs/benchmarks.md``). After a short wait, threads sleep here.
+took 15 to 25 times as long (``docs/benchmarks.md``). After a short wait, threads sleep here.
 """
 
 import os
