@@ -23,7 +23,6 @@ from medseg.io import (
     CaseFiles,
     Scan,
     case_sha256,
-    compacted,
     probability_file,
     read_case,
     write_image,
@@ -166,8 +165,7 @@ class Runner:
         measures = Measures()
         stages = measures.listening_with(stages or Stages())
         with stages.timed("read"):
-            scan = read_case(case)
-            return ReadCase(case, replace(scan, image=compacted(scan.image)), stages, measures)
+            return ReadCase(case, read_case(case, compact=True), stages, measures)
 
     def infer(self, read: ReadCase, files: OutputPaths, *, overwrite: bool) -> InferredCase:
         """The second third of ``run``: all that the device does, probabilities written as they come."""

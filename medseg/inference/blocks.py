@@ -28,7 +28,7 @@ from medseg.inference.mirror import MirrorInferer
 from medseg.inference.slices import SliceBySliceInferer
 from medseg.inference.windows import window_starts
 
-__all__ = ["Blocks", "NotBlockwiseError", "Slab", "Slabs", "logits_in_blocks", "logits_in_slabs"]
+__all__ = ["Blocks", "NotBlockwiseError", "Slab", "Slabs", "cuts_only", "logits_in_blocks", "logits_in_slabs"]
 
 PLANES_AT_ONCE = 8
 """Planes that leave together: whoever takes them may copy them without doubling a block."""
@@ -108,6 +108,16 @@ def logits_in_slabs(volume: torch.Tensor, network: Network, inferer: Inferer) ->
     axis = _longest(range(3), volume, rois)
     across = _longest([one for one in range(3) if one != axis], volume, rois)
     return Slabs(axis, _Windows(volume, network, inferer, rois).slabs(axis, across))
+
+
+def cuts_only(inferer: Inferer, sizes: Sequence[int]) -> bool:
+    """Whether a volume of these sizes has only windows cut from it here: nothing is put around it."""
+    inner = inferer.inferer if isinstance(inferer, MirrorInferer) else inferer
+    if isinstance(inner, SliceBySliceInferer):
+        in_plane = [size for axis, size in enumerate(sizes) if axis != inner.axis]
+        return all(size >= roi for size, roi in zip(in_plane, inner.roi_size, strict=True))
+    rois = _rois_of(inner)
+    return rois is not None and all(size >= roi for size, roi in zip(sizes, rois, strict=True))
 
 
 def _in_windows(network: Network, inferer: Inferer) -> tuple[Network, Inferer]:

@@ -25,7 +25,8 @@ from medseg.inference.ladder import Rung, is_out_of_memory, too_little_memory
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.on_scan import logits_on_scan
 from medseg.inference.predict import predict_logits
-from medseg.inference.preprocessing import preprocess
+from medseg.inference.prepared import Prepared
+from medseg.inference.preprocessing import prepare
 from medseg.inference.segmenter import Segmenter, Stages, WindowCount, timed_parts
 from medseg.inference.three_planes import ThreePlaneInferer
 from medseg.segmentation import Segmentation
@@ -78,9 +79,11 @@ class ManyPasses:
         first.check(image)
         scan = geometry_of(image)
         with stages.timed("preprocess"):
-            prepared = [preprocess(image.to(one.device), one.preprocessing) for one in self.segmenters]
+            prepared = [
+                prepare(image.to(one.device), one.preprocessing).ready_for(one.inferer) for one in self.segmenters
+            ]
         networks = [
-            one.network_for(volume, stages=stages) for one, volume in zip(self.segmenters, prepared, strict=True)
+            one.network_for(volume.image, stages=stages) for one, volume in zip(self.segmenters, prepared, strict=True)
         ]
         ladders = [one.rungs_for(one.inferer, stages=stages) for one in self.segmenters]
         longest = max(ladders, key=len)
@@ -108,7 +111,7 @@ class ManyPasses:
         raise too_little_memory(first.device)
 
     def _passes(
-        self, prepared: Sequence[MetaTensor], networks: Sequence[nn.Module], steps: Sequence[Rung]
+        self, prepared: Sequence[Prepared], networks: Sequence[nn.Module], steps: Sequence[Rung]
     ) -> list["_Pass"]:
         return [
             _Pass(number, volume, ConstantWindowsOnce(segmenter.computing(network, rung)), inferer)
@@ -132,7 +135,7 @@ class ManyPasses:
 
     @staticmethod
     def _watch(passes: Sequence["_Pass"], watched: ExitStack, stages: Stages) -> None:
-        counts = [windows_of(one.inferer, one.volume.shape[1:]) for one in passes]
+        counts = [windows_of(one.inferer, one.volume.image.shape[1:]) for one in passes]
         total = sum(count for count in counts if count is not None)
         done = 0
 
@@ -154,7 +157,7 @@ class _Pass:
     """One model on its own grid, over all mirror images together or over one of them."""
 
     model: int
-    volume: MetaTensor
+    volume: Prepared
     network: ConstantWindowsOnce
     inferer: Inferer
 
@@ -162,7 +165,7 @@ class _Pass:
         self, scan: Geometry, *, along: int | None, is_regions: bool, stages: Stages
     ) -> tuple[int, Iterator[_Group]]:
         """Groups of the scan's planes, along the scan's axis ``along`` if given, and that axis."""
-        grid = geometry_of(self.volume)
+        grid = self.volume.geometry
         blocks = self._blocks(self._axis(grid, scan, along), stages)
         places = plane_positions(grid, scan, axis=blocks.axis)
         if along is None:
@@ -189,13 +192,14 @@ class _Pass:
         return next((axis for axis, place in enumerate(places) if place is not None and place[0] == along), None)
 
     def _blocks(self, axis: int | None, stages: Stages) -> Blocks:
-        blocks = logits_in_blocks(self.volume.as_tensor(), self.network, self.inferer, axis=axis)
+        volume, network = self.volume.image.as_tensor(), self.volume.seen_by(self.network)
+        blocks = logits_in_blocks(volume, network, self.inferer, axis=axis)
         if blocks is not None:
             parts = timed_parts(blocks.parts, stages)
             with suppress(NotBlockwiseError):
                 return Blocks(blocks.axis, chain([next(parts)], parts))
         with stages.timed("infer"):
-            logits = predict_logits(self.volume, self.network, self.inferer)
+            logits = predict_logits(self.volume.finished(), self.network, self.inferer)
         return Blocks(axis or 0, iter([logits.as_tensor()]))
 
 

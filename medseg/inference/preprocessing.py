@@ -5,7 +5,7 @@ eight times the memory of its input. Where a transform gives the same values pla
 at a time, so that a long scan takes little more than itself and its result.
 """
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from copy import deepcopy
 from math import prod
 from typing import Any
@@ -30,8 +30,10 @@ from numpy.typing import NDArray
 
 from medseg.errors import ImageError
 from medseg.geometry import Geometry, geometry_of, plane_positions
+from medseg.inference.foreground import foreground_box
+from medseg.inference.prepared import Prepared, in_floats, is_small, parts_along, placed
 
-__all__ = ["preprocess"]
+__all__ = ["prepare", "preprocess"]
 
 READERS = (LoadImage, LoadImaged)
 """A bundle names a reader so that MONAI can run it alone; here the scan has been read already."""
@@ -41,9 +43,6 @@ VOXELWISE = (ScaleIntensityRanged,)
 
 KEEPING = (CropForegroundd, EnsureTyped, Orientationd, ScaleIntensityRanged, Spacingd)
 """Transforms that do not write into what they are given (NormalizeIntensityd(nonzero=True) of MONAI 1.6.1 does)."""
-
-PART_VOXELS = 4_000_000
-"""Voxels of the result that are made at a time; a volume of no more is given to the transform as it is."""
 
 PADDING = (GridSamplePadMode.BORDER, GridSamplePadMode.ZEROS)
 """Kinds of padding that ask nothing of a volume beyond its own border."""
@@ -57,59 +56,111 @@ def preprocess(image: MetaTensor, preprocessing: Compose) -> MetaTensor:
     Raises:
         ImageError: the bundle's cropping leaves nothing of it, or a step loses its place in space.
     """
+    finished = prepare(image, preprocessing).finished()
+    # What was cropped is a view, which would keep the whole scan in memory for as long as it is used.
+    return finished.clone() if finished.untyped_storage().nbytes() > finished.nbytes else finished
+
+
+def prepare(image: MetaTensor, preprocessing: Compose) -> Prepared:
+    """The same, but the steps of each voxel alone wait where they would ask for a second volume.
+
+    What was cropped may be a view of the image.
+
+    Raises:
+        ImageError: the bundle's cropping leaves nothing of it, or a step loses its place in space.
+    """
     steps = [step for step in preprocessing.transforms if not isinstance(step, READERS)]
     if not steps:
-        return _in_floats(image)
-    data: dict[Hashable, Any] = {"image": _placed(image.as_tensor(), geometry_of(image), meta=deepcopy(image.meta))}
+        return Prepared(image)
+    data: dict[Hashable, Any] = {"image": placed(image.as_tensor(), geometry_of(image), meta=deepcopy(image.meta))}
+    waiting: tuple[MapTransform, ...] = ()
     for step in steps:
+        if _is_voxelwise(step, data["image"]):
+            waiting = (*waiting, step)
+            if data["image"].dtype == torch.float32 and not _is_needed(data, image):  # there is room for the result
+                data["image"], waiting = Prepared(data["image"], waiting).finished(may_replace=True), ()
+            continue
+        cropped = _cropped(step, Prepared(data["image"], waiting))
+        if cropped is not None:
+            data["image"] = cropped
+            continue
+        if waiting and not _leaves_values(step):
+            data["image"], waiting = Prepared(data["image"], waiting).finished(), ()
         if type(step) not in KEEPING and _share_memory(data["image"], image):
             data["image"] = data["image"].clone()
-        is_ours = not any(_share_memory(kept, data["image"]) for kept in (image, *_others(data)))
-        before, data = data["image"], _through(step, data, may_replace=is_ours)
-        if isinstance(step, EnsureTyped):  # with track_meta: false it forgets where the voxels lie, and moves none
-            data["image"] = _placed(torch.as_tensor(data["image"]), geometry_of(before), meta=before.meta)
-        if not isinstance(data["image"], MetaTensor):
-            raise ImageError(
-                f"the model's preprocessing gives a {type(data['image']).__name__} after {type(step).__name__}: "
-                "a MetaTensor was expected, which knows its place in space. Take that step out, or let it keep one."
-            )
-        if not data["image"].numel():  # the steps that follow would stumble over it, each in its own words
-            raise ImageError(
-                "the model's cropping leaves nothing of the scan: no voxel has an intensity that it takes for the "
-                "patient. Check the intensities (a CT must be in Hounsfield units), and that the scan is one the model "
-                "is for."
-            )
-    prepared = _in_floats(data["image"])
-    # What was cropped is a view, which would keep the whole scan in memory while it is segmented.
-    return prepared.clone() if prepared.untyped_storage().nbytes() > prepared.nbytes else prepared
+        data = _checked(step, _through(step, data), before=data["image"])
+    prepared: MetaTensor = data["image"]
+    if prepared.untyped_storage().nbytes() > prepared.nbytes and not _share_memory(prepared, image):
+        prepared = prepared.clone()  # a view would keep the whole it was cropped from in memory
+    return Prepared(prepared, waiting)
 
 
-def _through(step: Any, data: dict[Hashable, Any], *, may_replace: bool) -> dict[Hashable, Any]:
-    """One transform of a dictionary; ``may_replace`` says that nobody else needs the image's memory."""
+def _checked(step: Any, data: dict[Hashable, Any], *, before: MetaTensor) -> dict[Hashable, Any]:
+    """What a step gave, its image in its place in space.
+
+    Raises:
+        ImageError: the step lost that, or left nothing.
+    """
+    if isinstance(step, EnsureTyped):  # with track_meta: false it forgets where the voxels lie, and moves none
+        data["image"] = placed(torch.as_tensor(data["image"]), geometry_of(before), meta=before.meta)
+    if not isinstance(data["image"], MetaTensor):
+        raise ImageError(
+            f"the model's preprocessing gives a {type(data['image']).__name__} after {type(step).__name__}: "
+            "a MetaTensor was expected, which knows its place in space. Take that step out, or let it keep one."
+        )
+    if not data["image"].numel():  # the steps that follow would stumble over it, each in its own words
+        raise ImageError(
+            "the model's cropping leaves nothing of the scan: no voxel has an intensity that it takes for the "
+            "patient. Check the intensities (a CT must be in Hounsfield units), and that the scan is one the model "
+            "is for."
+        )
+    return data
+
+
+def _through(step: Any, data: dict[Hashable, Any]) -> dict[Hashable, Any]:
+    """One transform of a dictionary."""
     image = data["image"]
-    if image.ndim == 4 and isinstance(step, MapTransform) and tuple(step.keys) == ("image",):
-        if type(step) in VOXELWISE and image[0].numel() > PART_VOXELS:
-            return {**data, "image": _voxelwise(step, image, may_replace=may_replace)}
-        if type(step) is Spacingd and (respaced := _respaced(step, image)) is not None:
-            return {**data, "image": respaced}
-    if type(step) is not Orientationd:  # which only turns
-        data = {**data, "image": _in_floats(image)}
+    if _is_of_volume(step, image) and type(step) is Spacingd and (respaced := _respaced(step, image)) is not None:
+        return {**data, "image": respaced}
+    if not _leaves_values(step):
+        data = {**data, "image": in_floats(image)}
     # Lazily it would only be noted down: what follows here, and the network, needs the values.
     done: dict[Hashable, Any] = step(data, lazy=False) if isinstance(step, LazyTrait) else step(data)
     return done
 
 
-def _voxelwise(step: MapTransform, image: MetaTensor, *, may_replace: bool) -> MetaTensor:
-    """A few planes at a time; what comes out takes the place of what went in where it may."""
-    result: torch.Tensor | None = None
-    for first, count in _parts(tuple(image.shape[1:])):
-        planes = step({"image": _in_floats(image.narrow(1, first, count))})["image"].as_tensor()
-        if result is None:
-            is_room = may_replace and planes.dtype == image.dtype
-            result = image.as_tensor() if is_room else planes.new_empty(image.shape)
-        result.narrow(1, first, count).copy_(planes)
-    assert result is not None, "a volume has planes"
-    return _placed(result, geometry_of(image), meta=image.meta)
+def _is_of_volume(step: Any, image: torch.Tensor) -> bool:
+    """Whether this is a transform of the image alone, and that of a volume with channels."""
+    return image.ndim == 4 and isinstance(step, MapTransform) and tuple(step.keys) == ("image",)
+
+
+def _is_voxelwise(step: Any, image: torch.Tensor) -> bool:
+    """Whether a transform gives at each voxel of a large volume what depends on that voxel alone."""
+    return type(step) in VOXELWISE and _is_of_volume(step, image) and not is_small(image[0].numel())
+
+
+def _leaves_values(step: Any) -> bool:
+    """Whether a transform moves values at most, and changes none, nor their type."""
+    return type(step) is Orientationd or (type(step) is EnsureTyped and not any(step.dtype))
+
+
+def _cropped(step: Any, prepared: Prepared) -> MetaTensor | None:
+    """A large image cropped to its foreground, which is looked for a few planes at a time; None for other steps."""
+    image = prepared.image
+    if type(step) is not CropForegroundd or not _is_of_volume(step, image) or step.source_key != "image":
+        return None
+    if is_small(image[0].numel()):
+        return None
+    box = foreground_box(prepared, step.cropper)
+    if box is None:
+        return None
+    cropped, geometry = image.as_tensor(), geometry_of(image)
+    for axis, (start, stop) in enumerate(box):
+        cropped, geometry = (
+            cropped.narrow(axis + 1, start, stop - start),
+            geometry.planes(axis, start, stop - start),
+        )
+    return placed(cropped, geometry, meta=image.meta)
 
 
 def _respaced(step: Spacingd, image: MetaTensor) -> MetaTensor | None:
@@ -125,17 +176,19 @@ def _respaced(step: Spacingd, image: MetaTensor) -> MetaTensor | None:
     places = plane_positions(source, target, axis=0)
     if places is None or places[0] != 0:  # a diagonal affine may ask for the axes in another order
         return None
-    if target.matches(source) or max(prod(source.shape), prod(target.shape)) <= PART_VOXELS:
+    if target.matches(source):  # MONAI leaves the values as they are, too
+        return placed(image.as_tensor(), target, meta=image.meta)
+    if is_small(max(prod(source.shape), prod(target.shape))):
         return None
     result = image.as_tensor().new_empty((image.shape[0], *target.shape), dtype=torch.float32)  # as MONAI gives it
     n_before = source.shape[0] / target.shape[0] * prod(source.shape[1:])  # voxels under each plane of the result
-    for first, count in _parts(target.shape, at_least=int(n_before)):
+    for first, count in parts_along(target.shape, at_least=int(n_before)):
         begin, stop = _reached(places[1][first : first + count], source.shape[0])
         there = target.planes(0, first, count)
         result.narrow(1, first, count).copy_(
             inner.sp_resample(
-                _in_floats(
-                    _placed(image.as_tensor().narrow(1, begin, stop - begin), source.planes(0, begin, stop - begin))
+                in_floats(
+                    placed(image.as_tensor().narrow(1, begin, stop - begin), source.planes(0, begin, stop - begin))
                 ),
                 dst_affine=torch.from_numpy(there.affine.copy()),
                 spatial_size=there.shape,
@@ -144,7 +197,7 @@ def _respaced(step: Spacingd, image: MetaTensor) -> MetaTensor | None:
                 **settings,
             )
         )
-    return _placed(result, target, meta=image.meta)
+    return placed(result, target, meta=image.meta)
 
 
 def _reached(positions: NDArray[np.float64], size: int) -> tuple[int, int]:
@@ -153,25 +206,10 @@ def _reached(positions: NDArray[np.float64], size: int) -> tuple[int, int]:
     return max(first - 1, 0), min(last + 2, size)
 
 
-def _parts(shape: tuple[int, ...], *, at_least: int = 0) -> Iterator[tuple[int, int]]:
-    """The first plane of each part along the first axis, and how many planes it has; a plane counts ``at_least`` so."""
-    n_planes = max(PART_VOXELS // max(shape[1] * shape[2], at_least), 1)
-    for first in range(0, shape[0], n_planes):
-        yield first, min(n_planes, shape[0] - first)
-
-
-def _placed(values: torch.Tensor, geometry: Geometry, *, meta: Mapping[str, Any] | None = None) -> MetaTensor:
-    told = {key: value for key, value in (meta or {}).items() if key != "affine"}
-    return MetaTensor(values, affine=torch.from_numpy(geometry.affine.copy()), meta=told)
-
-
-def _in_floats(image: MetaTensor) -> MetaTensor:
-    """The same values in floating point: the image itself where they are."""
-    return image if image.is_floating_point() else image.to(torch.float32)
-
-
-def _others(data: Mapping[Hashable, Any]) -> list[torch.Tensor]:
-    return [value for key, value in data.items() if key != "image" and isinstance(value, torch.Tensor)]
+def _is_needed(data: Mapping[Hashable, Any], image: MetaTensor) -> bool:
+    """Whether the scan, or something beside the image of ``data``, lies in the same memory."""
+    others = [value for key, value in data.items() if key != "image" and isinstance(value, torch.Tensor)]
+    return any(_share_memory(kept, data["image"]) for kept in (image, *others))
 
 
 def _share_memory(one: torch.Tensor, other: torch.Tensor) -> bool:

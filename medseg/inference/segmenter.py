@@ -34,7 +34,8 @@ from medseg.inference.ladder import (
 from medseg.inference.memory import keep_only_for_torch
 from medseg.inference.on_scan import restore_blocks
 from medseg.inference.predict import predict_logits
-from medseg.inference.preprocessing import preprocess
+from medseg.inference.prepared import Prepared
+from medseg.inference.preprocessing import prepare
 from medseg.inference.restore import restore_labels, restore_regions
 from medseg.inference.runtime import WindowRuntime
 from medseg.labels import LabelTable
@@ -116,8 +117,8 @@ class Segmenter:
     def _restored(self, image: MetaTensor, scan: Geometry, stages: Stages) -> torch.Tensor:
         """Labels (1, I, J, K), or regions (L, I, J, K), on the scan's grid, as the network finds them."""
         with stages.timed("preprocess"):
-            prepared = preprocess(image.to(self.device), self.preprocessing)
-        network = self.network_for(prepared, stages=stages)
+            prepared = prepare(image.to(self.device), self.preprocessing).ready_for(self.inferer)
+        network = self.network_for(prepared.image, stages=stages)
         restored = self._within_memory(prepared, scan, network, stages)
         self.rest()
         return restored
@@ -185,7 +186,7 @@ class Segmenter:
             stages.told(f"{free_mb / 1000:.1f} GB of memory are free: computing with {chosen[0].name}.")
         return chosen
 
-    def _within_memory(self, image: MetaTensor, scan: Geometry, network: nn.Module, stages: Stages) -> torch.Tensor:
+    def _within_memory(self, prepared: Prepared, scan: Geometry, network: nn.Module, stages: Stages) -> torch.Tensor:
         """Labels (1, I, J, K), or regions (L, I, J, K), on the scan's grid, on the first rung that fits.
 
         Raises:
@@ -196,7 +197,7 @@ class Segmenter:
             sparing = ConstantWindowsOnce(computing) if self.reuses_constant_windows else None
             try:
                 restored = self._inferred(
-                    image, scan, network=sparing or computing, inferer=rung.inferer, stages=stages
+                    prepared, scan, network=sparing or computing, inferer=rung.inferer, stages=stages
                 )
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -211,30 +212,31 @@ class Segmenter:
         raise too_little_memory(self.device)
 
     def _inferred(
-        self, image: MetaTensor, scan: Geometry, *, network: nn.Module, inferer: Inferer, stages: Stages
+        self, prepared: Prepared, scan: Geometry, *, network: nn.Module, inferer: Inferer, stages: Stages
     ) -> torch.Tensor:
-        with watched_windows(network, inferer, image.shape[1:], stages.windows):
+        with watched_windows(network, inferer, prepared.image.shape[1:], stages.windows):
             with suppress(NotBlockwiseError):
-                restored = self._in_parts(image, scan, network=network, inferer=inferer, stages=stages)
+                restored = self._in_parts(prepared, scan, network=network, inferer=inferer, stages=stages)
                 if restored is not None:
                     return restored
             with stages.timed("infer"):
-                logits = predict_logits(image, network, inferer)
+                logits = predict_logits(prepared.finished(), network, inferer)
         with stages.timed("restore"):
             if self.region_threshold is None:
                 return restore_labels(logits, scan)[None]
             return restore_regions(logits, scan, threshold=self.region_threshold)
 
     def _in_parts(
-        self, image: MetaTensor, scan: Geometry, *, network: nn.Module, inferer: Inferer, stages: Stages
+        self, prepared: Prepared, scan: Geometry, *, network: nn.Module, inferer: Inferer, stages: Stages
     ) -> torch.Tensor | None:
         """What is restored while windows are still to come; None where the inferer's windows are not known.
 
         Raises:
             NotBlockwiseError: before anything is restored: the network gives no logits of its input's size.
         """
-        slabs = logits_in_slabs(image.as_tensor(), network, inferer)
-        blocks = None if slabs is not None else logits_in_blocks(image.as_tensor(), network, inferer)
+        volume, seeing = prepared.image.as_tensor(), prepared.seen_by(network)
+        slabs = logits_in_slabs(volume, seeing, inferer)
+        blocks = None if slabs is not None else logits_in_blocks(volume, seeing, inferer)
         if slabs is not None:
             logits: Blocks | Slabs = Slabs(slabs.axis, (_timed_slab(slab, stages) for slab in slabs.slabs))
         elif blocks is not None:
@@ -243,7 +245,7 @@ class Segmenter:
             return None
         return restore_blocks(
             logits,
-            geometry_of(image),
+            prepared.geometry,
             scan,
             threshold=self.region_threshold,
             timed=partial(stages.timed, "restore"),

@@ -79,6 +79,7 @@ class SliceBySliceInferer(Inferer):
             numbers = range(count)[first : first + block]
             with torch.inference_mode():
                 stack = stack_slices(volume, axis=self.axis, context=self.context, numbers=numbers)
+                stack = stack if stack.is_floating_point() else stack.float()  # logits are blended in the same type
                 logits = mean_of(self._logits(stack, network, mirrored) for mirrored in self.mirrors)
             yield logits.movedim(0, self.axis + 1)
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from medseg.errors import GeometryError, ImageError
 from medseg.geometry import Geometry
 from medseg.io.case import CaseFiles, ChannelFile
+from medseg.io.compact import compacted
 from medseg.io.loading import load_stored, stored_files
 from medseg.io.stored import StoredImage
 
@@ -69,14 +70,17 @@ def read_labels(path: Path) -> MetaTensor:
     return _tensor(_whole_numbers(stored.array, path.name), _geometry(stored, path))
 
 
-def read_case(case: CaseFiles) -> Scan:
+def read_case(case: CaseFiles, *, compact: bool = False) -> Scan:
     """The image of a case, its channels in the order of ``case``.
 
+    Args:
+        compact: keep the image in 16-bit integers where each value is one, as in a CT and most MR; a file that stores
+            such is never held in floating point then.
     Raises:
         ImageError: a file cannot be read, or does not hold the one channel it stands for.
         GeometryError: two channels lie on different grids.
     """
-    image: NDArray[np.float32] | None = None
+    image: NDArray[Any] | None = None
     grids: list[tuple[ChannelFile, Geometry]] = []
     warnings = list(case.notes)
     stored_of: dict[Path, StoredImage] = {}
@@ -87,14 +91,27 @@ def read_case(case: CaseFiles) -> Scan:
         stored = stored_of[entry.path]
         grids.append((entry, _geometry(stored, entry.path)))
         _check_same_grid(grids[0], grids[-1])
-        values = _finite_float32(_one_channel(stored.array, entry), entry.path.name)
-        if image is None:
-            image = values if len(case.channels) == 1 else np.empty((len(case.channels), *values.shape[1:]), np.float32)
-        image[position] = values[0]
+        values = _one_channel(stored.array, entry)
+        is_kept = compact and np.can_cast(values.dtype, np.int16)
+        values = np.ascontiguousarray(values, np.int16) if is_kept else _finite_float32(values, entry.path.name)
+        image = values if len(case.channels) == 1 else _joined(image, values[0], position, of=len(case.channels))
     if image is None:
         raise ImageError(f"case {case.case_id} names no files: one for each channel was expected.")
     geometry = grids[0][1]
-    return Scan(case.case_id, _tensor(image, geometry), geometry, case_sha256(case), tuple(dict.fromkeys(warnings)))
+    tensor = _tensor(image, geometry)
+    del stored_of, stored, values, image  # the scan as its file stores it
+    told = tuple(dict.fromkeys(warnings))
+    return Scan(case.case_id, compacted(tensor) if compact else tensor, geometry, case_sha256(case), told)
+
+
+def _joined(image: NDArray[Any] | None, channel: NDArray[Any], position: int, *, of: int) -> NDArray[Any]:
+    """So many channels with one of them (I, J, K) in its position; in floating point as soon as one of them is."""
+    if image is None:
+        image = np.empty((of, *channel.shape), channel.dtype)
+    elif image.dtype != channel.dtype:
+        image = image.astype(np.float32, copy=False)
+    image[position] = channel
+    return image
 
 
 def _geometry(stored: StoredImage, path: Path) -> Geometry:

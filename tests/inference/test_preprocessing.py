@@ -21,7 +21,7 @@ from monai.transforms import (
 )
 
 from medseg.errors import ImageError
-from medseg.inference import preprocess, preprocessing
+from medseg.inference import prepared, preprocess
 
 CT = {"a_min": -175, "a_max": 250, "b_min": 0.0, "b_max": 1.0, "clip": True}
 TURNED = np.array([[0.8, 0.6, 0.0], [-0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
@@ -52,7 +52,7 @@ def whole(image: MetaTensor, road: Compose) -> MetaTensor:
 @pytest.fixture
 def parts(monkeypatch):
     """Volumes are cut into parts of a few planes."""
-    monkeypatch.setattr(preprocessing, "PART_VOXELS", 3000)
+    monkeypatch.setattr(prepared, "PART_VOXELS", 3000)
 
 
 def test_the_reader_that_a_bundle_names_is_left_out():
@@ -214,9 +214,9 @@ def test_a_transform_of_several_images_is_left_to_monai():
     assert torch.equal(preprocess(image, road).as_tensor(), whole(image, road).as_tensor())
 
 
-@pytest.mark.parametrize("part_voxels", [3000, preprocessing.PART_VOXELS], ids=["in parts", "at once"])
+@pytest.mark.parametrize("part_voxels", [3000, prepared.PART_VOXELS], ids=["in parts", "at once"])
 def test_a_transform_that_would_only_note_itself_down_is_carried_out(monkeypatch, part_voxels):
-    monkeypatch.setattr(preprocessing, "PART_VOXELS", part_voxels)
+    monkeypatch.setattr(prepared, "PART_VOXELS", part_voxels)
     image = scan_of((1, 41, 33, 27), DIRECTIONS["flipped"])
     steps = [
         Orientationd("image", "RAS", labels=None, lazy=True),

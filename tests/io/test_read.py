@@ -136,6 +136,40 @@ def test_frames_of_one_file_are_channels(tmp_path, write_scan):
     assert scan.warnings == ("assumed",)
 
 
+@pytest.mark.parametrize("dtype", ["int16", "uint8", ">i2", "uint16", "float32", "float64", "int32"])
+def test_whole_numbers_are_kept_in_16_bits_where_that_is_asked_for(tmp_path, dtype):
+    values = np.random.default_rng(4).integers(0, 200, (5, 6, 7)).astype(dtype)
+    case = case_of(save(tmp_path / "scan.nii.gz", values))
+    kept = read_case(case, compact=True)
+    assert kept.image.dtype == torch.int16
+    assert kept.image.is_contiguous()
+    np.testing.assert_array_equal(kept.image[0].numpy(), values)
+    plain = read_case(case)
+    assert plain.image.dtype == torch.float32
+    assert torch.equal(kept.image.affine, plain.image.affine)
+    assert kept.image.meta["space"] == plain.image.meta["space"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "dtype"),
+    [(3, 4, torch.int16), (3, 0.5, torch.float32), (0.5, 3, torch.float32), (40000, 3, torch.float32)],
+)
+def test_channels_are_kept_in_16_bits_where_all_of_them_fit(tmp_path, first, second, dtype):
+    types = {int: np.int16, float: np.float32}
+    arrays = [np.full((4, 5, 6), one, np.uint16 if one == 40000 else types[type(one)]) for one in (first, second)]
+    case = case_of(*(save(tmp_path / f"{number}.nii.gz", array) for number, array in enumerate(arrays)))
+    image = read_case(case, compact=True).image
+    assert image.dtype == dtype
+    assert image[:, 0, 0, 0].tolist() == [first, second]
+
+
+def test_a_broken_file_is_refused_also_where_it_would_be_kept_in_16_bits(tmp_path):
+    values = np.ones((4, 5, 6), dtype=np.float32)
+    values[1, 2, 3] = np.nan
+    with pytest.raises(ImageError, match="1 voxels"):
+        read_case(case_of(save(tmp_path / "scan.nii.gz", values)), compact=True)
+
+
 def test_the_hash_of_one_file_is_its_own(tmp_path, write_scan):
     path = write_scan(tmp_path / "x.nii.gz")
     assert read_case(case_of(path)).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()

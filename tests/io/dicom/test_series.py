@@ -44,7 +44,7 @@ EXPECTED = {
 def test_slices_are_stacked_by_position_and_rescaled(write_series):
     stored = load_series(write_series())
     assert stored.array.shape == (1, 4, 3, 4)
-    assert stored.array.dtype == np.float32
+    assert stored.array.dtype == np.int16  # half the memory of a long series
     pixels = np.arange(12).reshape(3, 4).T
     for k, height in enumerate((10, 12, 14, 16)):
         assert np.array_equal(stored.array[0, :, :, k], (pixels + height * 10) * 2 - 1000)
@@ -57,6 +57,23 @@ def test_every_slice_has_its_own_rescaling(write_series):
 
     stored = load_series(write_series(change=change))
     assert stored.array[0, 0, 0].tolist() == [100, 240, 420, 640]
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(0.5, 0), (1, 0.25), (1, 40000), (1, -40000)])
+@pytest.mark.parametrize("number_of_the_slice", [0, 2])
+def test_values_that_are_no_16_bit_integers_are_kept_from_whichever_slice_they_come(
+    write_series, slope, intercept, number_of_the_slice
+):
+    def change(dataset, number):
+        is_it = number == number_of_the_slice
+        dataset.RescaleSlope, dataset.RescaleIntercept = (slope, intercept) if is_it else (1, 0)
+
+    stored = load_series(write_series(change=change))
+    assert stored.array.dtype == np.float32
+    pixels = np.arange(12).reshape(3, 4).T
+    for k, height in enumerate((10, 12, 14, 16)):
+        scaled = (slope, intercept) if k == number_of_the_slice else (1, 0)
+        assert np.array_equal(stored.array[0, :, :, k], (pixels + height * 10) * scaled[0] + scaled[1])
 
 
 def test_blank_identifiers_are_no_obstacle(write_series):
