@@ -14,6 +14,7 @@ __all__ = ["keep_freed_memory", "keep_memory_of_windows", "keep_only_for_torch"]
 M_TRIM_THRESHOLD = -1
 M_TOP_PAD = -2
 M_MMAP_THRESHOLD = -3
+M_ARENA_MAX = -8
 
 LARGEST_INT = 2**31 - 1
 TOP_PAD_BYTES = 64 * 2**20
@@ -35,8 +36,11 @@ def keep_freed_memory() -> bool:
 
 
 def keep_memory_of_windows() -> bool:
-    """The same while torch computes windows, and not while scans are read, prepared and shown; for the command line."""
-    _asked[:] = [_give_back()]
+    """The same while torch computes windows, and not while scans are read, prepared and shown; for the command line.
+
+    All threads share one place to take memory from: what one frees another can use, and all of it can be given back.
+    """
+    _asked[:] = [_give_back() and _share_among_threads()]
     return _asked[0]
 
 
@@ -62,6 +66,11 @@ def _keep() -> bool:
 
 def _give_back() -> bool:
     return _set(largest_kept=RETURNED_BYTES, trimmed_from=TOP_PAD_BYTES)
+
+
+def _share_among_threads() -> bool:
+    mallopt = _of_the_c_library("mallopt")
+    return mallopt is not None and bool(mallopt(M_ARENA_MAX, 1))
 
 
 def _set(*, largest_kept: int, trimmed_from: int) -> bool:

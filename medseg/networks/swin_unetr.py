@@ -229,12 +229,12 @@ class SwinUNETR(nn.Module):
         self._check(image)
         size = image.shape[2:]
         image = pad_image(image, _workable(size))
-        x0, x1, x2, x3, x4 = self.swinViT(image)
-        y = self.encoder10(x4)  # (B, 16D, *S/32)
-        y = self.decoder5(y, x3)  # (B, 8D, *S/16)
-        y = self.decoder4(y, self.encoder4(x2))  # (B, 4D, *S/8)
-        y = self.decoder3(y, self.encoder3(x1))  # (B, 2D, *S/4)
-        y = self.decoder2(y, self.encoder2(x0))  # (B, D, *S/2)
+        maps = self.swinViT(image)  # x₀ … x₄, each given up when it has been used
+        y = self.encoder10(maps.pop())  # (B, 16D, *S/32)
+        y = self.decoder5(y, maps.pop())  # (B, 8D, *S/16)
+        y = self.decoder4(y, self.encoder4(maps.pop()))  # (B, 4D, *S/8)
+        y = self.decoder3(y, self.encoder3(maps.pop()))  # (B, 2D, *S/4)
+        y = self.decoder2(y, self.encoder2(maps.pop()))  # (B, D, *S/2)
         y = self.decoder1(y, self.encoder1(image))  # (B, D, *S)
         return crop_image(self.out(y), size)  # (B, L, *S)
 

@@ -75,3 +75,45 @@ def test_a_process_that_did_not_ask_keeps_its_own_setting(monkeypatch):
     monkeypatch.setattr(memory, "_asked", [])
     monkeypatch.setattr(memory, "_set", None)  # would fail
     keep_only_for_torch(computes=False)
+
+
+THREADS = """
+import ctypes, importlib.util, sys, threading
+import numpy as np
+
+spec = importlib.util.spec_from_file_location("memory", sys.argv[1])
+memory = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(memory)
+if sys.argv[2] == "shared":
+    assert memory.keep_memory_of_windows()
+
+held, everyone = [], threading.Barrier(4)
+
+def take():
+    everyone.wait()
+    held.append([np.ones(2**13) for _ in range(100)])
+    everyone.wait()
+
+threads = [threading.Thread(target=take) for _ in range(4)]
+for one in threads:
+    one.start()
+for one in threads:
+    one.join()
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+stream = ctypes.c_void_p(libc.fopen(sys.argv[3].encode(), b"w"))
+libc.malloc_info(0, stream)
+libc.fclose(stream)
+with open(sys.argv[3]) as told:
+    print(told.read().count("<heap nr="))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
+def test_all_threads_of_the_command_line_take_memory_from_one_place(tmp_path):
+    places = {}
+    for how in ("shared", "as it comes"):
+        words = [sys.executable, "-c", THREADS, memory.__file__, how, str(tmp_path / "told.xml")]
+        places[how] = int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    # NumPy's own threads may have a place of theirs before the setting.
+    assert places["shared"] < places["as it comes"]

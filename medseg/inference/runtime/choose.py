@@ -243,7 +243,7 @@ class WindowRuntime:
         if self._kept(name, shape):  # loaded, it has its own weights: both at once would be the run's fullest moment
             self._shelf.put_away()
             keep_only_for_torch(computes=False)
-        golden = Golden(self._shelf.look_at, shape)
+        golden = Golden(self._shelf.look_at, shape, put_away=self._shelf.put_away)
         try:
             compiled = COMPILERS[name](golden, key=self._key, cache=self._folder)
             proof = self._proved(compiled, golden, name)

@@ -8,6 +8,7 @@ takes a second. Torch computes what the network is proved against while the conv
 runs, which has a process of its own (``openvino_worker``).
 """
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from medseg.inference.memory import keep_only_for_torch
 from medseg.inference.runtime.apart import NotCompiledError, NotConvertedError, TookTooLongError, compiled_apart
 from medseg.inference.runtime.captured import captured
 from medseg.inference.runtime.compiled import Compiled, CompiledNetwork
@@ -144,9 +146,13 @@ def _converted_and_compiled(golden: Golden, order: Order, *, capture: Capture, f
     with ThreadPoolExecutor(max_workers=1) as pool:
         expected = pool.submit(lambda: golden.expected)
         _convert(graph, golden.shape, Path(order.model))
+        del graph
+        gc.collect()  # a graph is full of circles, and holds the weights
+        keep_only_for_torch(computes=False)  # gives back what it held, before the window in torch is at its fullest
         limit_s = LIMIT_S + LIMIT_SHARE * (time.monotonic() - began)
         compiled = _compiled(order, folder=folder, limit_s=limit_s)
         expected.result()
+    golden.put_away()  # the compiled network comes with weights of its own
     return compiled, limit_s
 
 

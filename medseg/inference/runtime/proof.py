@@ -112,12 +112,14 @@ def golden_window(shape: tuple[int, ...]) -> torch.Tensor:
 class Golden:
     """A network on its device, and what it makes of the golden window of one shape (B, C, *S).
 
-    ``take`` gives the network where it is needed: what was proved before is proved no more.
+    ``take`` gives the network where it is needed: what was proved before is proved no more. ``put_away`` gives back the
+    memory of its weights until it is asked for again.
     """
 
     take: Callable[[], nn.Module]
     shape: tuple[int, ...]
     device: torch.device = CPU
+    put_away: Callable[[], None] = lambda: None
 
     @property
     def network(self) -> nn.Module:
