@@ -22,7 +22,7 @@ from medseg.inference import (
     ThreePlaneInferer,
     batch_shape,
     golden_window,
-    preprocess,
+    prepare,
     rungs,
 )
 from medseg.io import CaseFiles
@@ -80,7 +80,7 @@ def forecast(runner: Runner, case: CaseFiles, *, extras: Extras | None = None) -
     """
     segmenter, bundle = runner.segmenter, runner.bundle
     scan = runner.read(case).scan  # as a run holds it
-    prepared = preprocess(scan.image.to(segmenter.device), segmenter.preprocessing)
+    prepared = prepare(scan.image.to(segmenter.device), segmenter.preprocessing).ready_for(segmenter.inferer).image
     n_windows = segmenter.count_windows(prepared.shape[1:])
     network = segmenter.network_for(prepared)
     shape = batch_shape(segmenter.inferer, prepared.shape[0])

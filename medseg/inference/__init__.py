@@ -8,7 +8,7 @@ from medseg.inference.on_scan import restore_blocks
 from medseg.inference.passes import ManyPasses
 from medseg.inference.postprocessing import label_postprocessing, region_threshold
 from medseg.inference.predict import predict_logits
-from medseg.inference.preprocessing import preprocess
+from medseg.inference.preprocessing import prepare, preprocess
 from medseg.inference.restore import RestoreLabelsd, restore_labels, restore_regions, scan_geometry
 from medseg.inference.runtime import (
     RUNTIMES,
@@ -46,6 +46,7 @@ __all__ = [
     "keep_memory_of_windows",
     "label_postprocessing",
     "predict_logits",
+    "prepare",
     "preprocess",
     "region_threshold",
     "restore_blocks",
