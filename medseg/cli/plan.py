@@ -52,9 +52,9 @@ def show_plan(
     if rows:
         print_table(*rows[0], rows=[tuple(cells.values()) for cells in rows])
     known = [plan.seconds for plan in plans if plan.seconds is not None]
-    messages.print(
-        f"{len(plans)} cases, about {_duration(sum(known))} for the windows of {len(known)}. Nothing was run."
-    )
+    counted = "1 case" if len(plans) == 1 else f"{len(plans)} cases"
+    of_all = "" if len(known) == len(plans) else f" of {len(known)}"
+    messages.print(f"{counted}, about {_duration(sum(known))} for the windows{of_all}. Nothing was run.")
     return tuple(failures)
 
 

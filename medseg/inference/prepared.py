@@ -56,7 +56,7 @@ class Prepared:
         """What the network is to see of values cut from the image, of any shape."""
         values: torch.Tensor = in_floats(cut)
         for step in self.waiting:
-            values = step({"image": values})["image"]
+            values = in_floats(step({"image": values})["image"])
         return values.as_tensor() if isinstance(values, MetaTensor) else values
 
     def seen_by(self, network: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:

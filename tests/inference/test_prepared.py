@@ -84,6 +84,15 @@ def test_a_volume_of_its_own_in_floating_point_is_finished_in_its_place():
     assert float(ready.image.max()) <= 1.0
 
 
+def test_a_step_that_gives_integers_is_seen_in_floating_point():
+    rounding = ScaleIntensityRanged("image", a_min=-200.0, a_max=200.0, b_min=0.0, b_max=100.0, dtype=np.int16)
+    ready = prepare(scan_of(), Compose([rounding]))
+    assert ready.waiting
+    for values in (ready.finished().as_tensor(), ready.values(ready.image.as_tensor())):
+        assert values.dtype == torch.float32
+        assert torch.equal(values, rounding({"image": scan_of(torch.float32)})["image"].as_tensor().float())
+
+
 def test_a_step_that_needs_finished_values_gets_them():
     twice = [*CT, Spacingd("image", (1.6, 1.6, 2.0)), ScaleIntensityRanged("image", 0.0, 1.0, -1.0, 1.0)]
     expected = scan_of(torch.float32)
