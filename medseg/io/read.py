@@ -32,7 +32,9 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """One case as read: image (C, I, J, K) float32, its grid, the hash of its files and what had to be assumed.
+    """One case as read: image (C, I, J, K), its grid, the hash of its files and what had to be assumed.
+
+    The image is float32, or int16 where it was to be kept small.
 
     ``sha256`` is the hash of the one file; of several, that of their sorted hashes joined by line breaks.
     """
