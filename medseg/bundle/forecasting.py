@@ -80,7 +80,7 @@ def forecast(runner: Runner, case: CaseFiles, *, extras: Extras | None = None) -
     """
     segmenter, bundle = runner.segmenter, runner.bundle
     scan = runner.read(case).scan  # as a run holds it
-    prepared = prepare(scan.image.to(segmenter.device), segmenter.preprocessing).ready_for(segmenter.inferer).image
+    prepared = prepare(scan.image, segmenter.preprocessing, device=segmenter.device).ready_for(segmenter.inferer).image
     n_windows = segmenter.count_windows(prepared.shape[1:])
     network = segmenter.network_for(prepared)
     shape = batch_shape(segmenter.inferer, prepared.shape[0])

@@ -80,7 +80,7 @@ class ManyPasses:
         scan = geometry_of(image)
         with stages.timed("preprocess"):
             prepared = [
-                prepare(image.to(one.device), one.preprocessing).ready_for(one.inferer) for one in self.segmenters
+                prepare(image, one.preprocessing, device=one.device).ready_for(one.inferer) for one in self.segmenters
             ]
         networks = [
             one.network_for(volume.image, stages=stages) for one, volume in zip(self.segmenters, prepared, strict=True)

@@ -61,14 +61,15 @@ def preprocess(image: MetaTensor, preprocessing: Compose) -> MetaTensor:
     return finished.clone() if finished.untyped_storage().nbytes() > finished.nbytes else finished
 
 
-def prepare(image: MetaTensor, preprocessing: Compose) -> Prepared:
-    """The same, but the steps of each voxel alone wait where they would ask for a second volume.
+def prepare(scan: MetaTensor, preprocessing: Compose, *, device: torch.device | None = None) -> Prepared:
+    """The same on a device, but the steps of each voxel alone wait where they would ask for a second volume.
 
-    What was cropped may be a view of the image.
+    What was cropped may be a view of the scan, which its owner holds anyway.
 
     Raises:
         ImageError: the bundle's cropping leaves nothing of it, or a step loses its place in space.
     """
+    image: MetaTensor = scan.to(device)
     steps = [step for step in preprocessing.transforms if not isinstance(step, READERS)]
     if not steps:
         return Prepared(image)
@@ -77,20 +78,20 @@ def prepare(image: MetaTensor, preprocessing: Compose) -> Prepared:
     for step in steps:
         if _is_voxelwise(step, data["image"]):
             waiting = (*waiting, step)
-            if data["image"].dtype == torch.float32 and not _is_needed(data, image):  # there is room for the result
+            if data["image"].dtype == torch.float32 and not _is_needed(data, scan):  # there is room for the result
                 data["image"], waiting = Prepared(data["image"], waiting).finished(may_replace=True), ()
             continue
         cropped = _cropped(step, Prepared(data["image"], waiting))
-        if cropped is not None:
-            data["image"] = cropped
+        if cropped:
+            data.update(cropped)
             continue
         if waiting and not _leaves_values(step):
             data["image"], waiting = Prepared(data["image"], waiting).finished(), ()
-        if type(step) not in KEEPING and _share_memory(data["image"], image):
+        if type(step) not in KEEPING and _share_memory(data["image"], scan):
             data["image"] = data["image"].clone()
         data = _checked(step, _through(step, data), before=data["image"])
     prepared: MetaTensor = data["image"]
-    if prepared.untyped_storage().nbytes() > prepared.nbytes and not _share_memory(prepared, image):
+    if prepared.untyped_storage().nbytes() > prepared.nbytes and not _share_memory(prepared, scan):
         prepared = prepared.clone()  # a view would keep the whole it was cropped from in memory
     return Prepared(prepared, waiting)
 
@@ -144,23 +145,28 @@ def _leaves_values(step: Any) -> bool:
     return type(step) is Orientationd or (type(step) is EnsureTyped and not any(step.dtype))
 
 
-def _cropped(step: Any, prepared: Prepared) -> MetaTensor | None:
-    """A large image cropped to its foreground, which is looked for a few planes at a time; None for other steps."""
+def _cropped(step: Any, prepared: Prepared) -> dict[Hashable, Any]:
+    """A large image cropped to its foreground, which is looked for a few planes at a time; nothing for other steps.
+
+    With it comes its place, under the names that the step gives it.
+    """
     image = prepared.image
     if type(step) is not CropForegroundd or not _is_of_volume(step, image) or step.source_key != "image":
-        return None
+        return {}
     if is_small(image[0].numel()):
-        return None
+        return {}
     box = foreground_box(prepared, step.cropper)
     if box is None:
-        return None
+        return {}
     cropped, geometry = image.as_tensor(), geometry_of(image)
     for axis, (start, stop) in enumerate(box):
         cropped, geometry = (
             cropped.narrow(axis + 1, start, stop - start),
             geometry.planes(axis, start, stop - start),
         )
-    return placed(cropped, geometry, meta=image.meta)
+    corners = zip((step.start_coord_key, step.end_coord_key), np.array(box).T, strict=True)
+    told = {key: corner for key, corner in corners if key is not None}
+    return {**told, "image": placed(cropped, geometry, meta=image.meta)}
 
 
 def _respaced(step: Spacingd, image: MetaTensor) -> MetaTensor | None:
@@ -206,11 +212,15 @@ def _reached(positions: NDArray[np.float64], size: int) -> tuple[int, int]:
     return max(first - 1, 0), min(last + 2, size)
 
 
-def _is_needed(data: Mapping[Hashable, Any], image: MetaTensor) -> bool:
+def _is_needed(data: Mapping[Hashable, Any], scan: MetaTensor) -> bool:
     """Whether the scan, or something beside the image of ``data``, lies in the same memory."""
     others = [value for key, value in data.items() if key != "image" and isinstance(value, torch.Tensor)]
-    return any(_share_memory(kept, data["image"]) for kept in (image, *others))
+    return any(_share_memory(kept, data["image"]) for kept in (scan, *others))
 
 
 def _share_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+    """Whether they lie in one piece of memory, or in pieces that overlap: what came by way of NumPy begins anywhere."""
+    mine, yours = one.untyped_storage(), other.untyped_storage()
+    if one.device != other.device:
+        return False
+    return mine.data_ptr() < yours.data_ptr() + yours.nbytes() and yours.data_ptr() < mine.data_ptr() + mine.nbytes()

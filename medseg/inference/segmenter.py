@@ -117,7 +117,7 @@ class Segmenter:
     def _restored(self, image: MetaTensor, scan: Geometry, stages: Stages) -> torch.Tensor:
         """Labels (1, I, J, K), or regions (L, I, J, K), on the scan's grid, as the network finds them."""
         with stages.timed("preprocess"):
-            prepared = prepare(image.to(self.device), self.preprocessing).ready_for(self.inferer)
+            prepared = prepare(image, self.preprocessing, device=self.device).ready_for(self.inferer)
         network = self.network_for(prepared.image, stages=stages)
         restored = self._within_memory(prepared, scan, network, stages)
         self.rest()

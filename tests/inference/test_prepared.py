@@ -5,9 +5,19 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from monai.inferers import SimpleInferer, SlidingWindowInferer
-from monai.transforms import Compose, CropForegroundd, EnsureTyped, Orientationd, ScaleIntensityRanged, Spacingd
+from monai.transforms import (
+    Compose,
+    CropForegroundd,
+    EnsureTyped,
+    Lambdad,
+    NormalizeIntensityd,
+    Orientationd,
+    ScaleIntensityRanged,
+    Spacingd,
+)
 from torch import nn
 
+from medseg.errors import RunError
 from medseg.inference import ManyPasses, MirrorInferer, Segmenter, SliceBySliceInferer, ThreePlaneInferer, prepared
 from medseg.inference.preprocessing import prepare, preprocess
 from medseg.labels import LabelTable
@@ -82,6 +92,68 @@ def test_a_volume_of_its_own_in_floating_point_is_finished_in_its_place():
     ready = prepare(scan_of(), Compose(steps))
     assert not ready.waiting
     assert float(ready.image.max()) <= 1.0
+
+
+def test_a_copy_on_a_device_is_not_held_for_the_sake_of_a_small_crop(monkeypatch):
+    scan = scan_of()
+    # Stands for a device of its own: what comes is a copy that nobody else holds.
+    move = MetaTensor.to
+    monkeypatch.setattr(
+        MetaTensor, "to", lambda self, *to, **how: self.clone() if to == (1,) else move(self, *to, **how)
+    )
+    ready = prepare(scan, Compose(CT), device=1)
+    assert ready.image.untyped_storage().nbytes() == ready.image.nbytes
+
+
+def test_what_a_crop_tells_of_its_place_is_there_for_those_that_follow():
+    told = []
+    crop = CropForegroundd("image", source_key="image", start_coord_key="from", end_coord_key="to", allow_smaller=True)
+    steps = [ScaleIntensityRanged("image", **HU), crop]
+    look = Lambdad(["from", "to"], lambda corner: told.append(corner.tolist()) or corner)
+    preprocess(scan_of(), Compose([*steps, look]))
+    assert told == [[5, 7, 2], [33, 31, 29]]
+
+
+@pytest.mark.parametrize("last", [ScaleIntensityRanged("image", 0.0, 1.0, 5.0, 6.0), NormalizeIntensityd("image")])
+def test_the_scan_stays_as_it_was_also_by_way_of_numpy(last):
+    scan = scan_of(torch.float32)
+    crop = CropForegroundd("image", source_key="image", allow_smaller=True)
+    preprocess(scan, Compose([crop, EnsureTyped("image", data_type="numpy"), last]))
+    assert torch.equal(scan.as_tensor(), scan_of(torch.float32).as_tensor())
+
+
+class Overwriting(nn.Module):
+    """Logits of three labels by a network that writes into its input."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu_(x.mul_(2))
+        return torch.cat([1 - x, x, x * 0.5], dim=1)
+
+
+@pytest.mark.parametrize(
+    "inferer", [*INFERERS.values(), SlidingWindowInferer((16, 16, 16), buffer_steps=1, buffer_dim=0)]
+)
+@pytest.mark.parametrize("step", [CropForegroundd("image", "image", allow_smaller=True), EnsureTyped("image")])
+def test_a_network_that_writes_into_its_input_does_not_write_into_the_scan(inferer, step):
+    scan = scan_of(torch.float32)
+    segmenter = Segmenter(Compose([step]), Overwriting().eval(), inferer, Compose([]), TABLE, channel_names=("CT",))
+    segmenter(scan)
+    assert torch.equal(scan.as_tensor(), scan_of(torch.float32).as_tensor())
+
+
+class Halving(nn.Module):
+    """Logits of half the size, as some networks leave them."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, 1 - x, x * 0.5], dim=1)[:, :, ::2, ::2, ::2]
+
+
+@pytest.mark.parametrize("inferer", [INFERERS["windows"], SimpleInferer()])
+def test_logits_of_another_size_are_refused_because_nobody_knows_their_place(inferer):
+    segmenter = Segmenter(Compose(CT), Halving().eval(), inferer, Compose([]), TABLE, channel_names=("CT",))
+    for road in (segmenter, ManyPasses((segmenter, segmenter))):
+        with pytest.raises(RunError, match="voxels for an image of 28×24×27"):
+            road(scan_of())
 
 
 def test_a_step_that_gives_integers_is_seen_in_floating_point():
