@@ -17,6 +17,7 @@ from medseg.benchmark.measure import ProcessRun, run_process
 from medseg.benchmark.nnunet import check_nnunet
 from medseg.bundle import Bundle
 from medseg.errors import CaseError, SettingsError
+from medseg.inference import check_runtime
 from medseg.io import CaseFiles
 
 __all__ = ["Comparison", "PathResult", "compare"]
@@ -138,12 +139,15 @@ def compare(  # noqa: PLR0913  what runs on what, how, how often, and who watche
         inputs: the case as ``medseg segment`` takes it; ``case`` is what it resolves to.
         with_nnunet: MONAI's road once more, with nnU-Net's predictor in the place of the bundle's inferer.
     Raises:
-        SettingsError: there is nothing to repeat, or nnU-Net's predictor cannot take part.
+        SettingsError: there is nothing to repeat, a runtime is unknown or not installed, or nnU-Net's predictor cannot
+            take part.
         CaseError: MONAI cannot read the case as it lies: channels in a 4D file in another order.
         RunError: a process failed.
     """
     if repeats < 1 or not runtimes:
         raise SettingsError(f"{repeats} repeats of {len(runtimes)} runtimes: at least one of each was expected.")
+    for runtime in runtimes:
+        check_runtime(runtime, device=torch.device(device))
     if with_nnunet:
         check_nnunet(bundle.build("inferer", bundle.parser(device=torch.device("cpu"))))
     others = (STOCK, NNUNET) if with_nnunet else (STOCK,)

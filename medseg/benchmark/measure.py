@@ -64,7 +64,7 @@ def run_process(module: str, words: Sequence[str], *, environment: Mapping[str, 
         found = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {"exit_code": code}
     if found.pop("exit_code"):
         last = (err.strip().splitlines() or ["it said nothing"])[-1]
-        raise RunError(f"{module} failed: {last}")
+        raise RunError(f"{module} failed: {last.removeprefix('error: ')}")
     return ProcessRun(**found, stage_s={}), out
 
 

@@ -6,13 +6,17 @@ until the checksum has been seen to be right, what has come lies beside it under
 
 import hashlib
 import http.client
+import os
 import shutil
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from http.client import HTTPMessage
 from pathlib import Path
 from typing import IO, Literal
+
+from filelock import FileLock, Timeout
 
 from medseg.errors import DownloadError, OutputError
 
@@ -37,8 +41,8 @@ def fetch_file(
     """The file behind ``url`` at ``target``; one that is there with the right checksum is not fetched again.
 
     Raises:
-        DownloadError: the address is not http(s) or cannot be reached (a part is kept, to go on with), or the
-            checksum is wrong (nothing is kept).
+        DownloadError: the address is not http(s) or cannot be reached (a part is kept, to go on with), the
+            checksum is wrong (nothing is kept), or another process is fetching the file.
         OutputError: the folder of ``target`` cannot be written to, or the disk is full or would be.
     """
     if not url.startswith(ALLOWED):
@@ -51,19 +55,12 @@ def fetch_file(
         raise OutputError(f"{target.parent} cannot be made ({error.strerror}): choose another folder.") from error
     part = target.with_name(f".{target.name}.{digest[:12]}.part")
     try:
-        _forget_unless_ours(part)
-        goes_on = _transfer(url, part, on_bytes)
-        found = _digest(part, algorithm)
-        if found != digest.lower() and goes_on:  # the beginning was another file's, or the server sent another piece
-            part.unlink()
-            _transfer(url, part, on_bytes)
-            found = _digest(part, algorithm)
-        if found != digest.lower():
-            part.unlink()
-            raise DownloadError(
-                f"{url} has {algorithm.upper()} {found}, {digest} was expected: the file is damaged or was changed."
-            )
-        part.replace(target)
+        with FileLock(_lock_of(part), timeout=0):
+            if not has_digest(target, digest, algorithm):  # another process may have brought it by now
+                _fetch(url, part, digest=digest, algorithm=algorithm, on_bytes=on_bytes)
+                part.replace(target)
+    except Timeout as error:
+        raise DownloadError(f"{target.name} is being fetched by another process: wait until that one ends.") from error
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
         reason = " ".join(str(getattr(error, "reason", None) or error).split())
         raise DownloadError(
@@ -73,6 +70,28 @@ def fetch_file(
         raise OutputError(
             f"{target.name} cannot be written ({error.strerror}): free space or choose another place."
         ) from error
+
+
+def _fetch(url: str, part: Path, *, digest: str, algorithm: Algorithm, on_bytes: OnBytes) -> None:
+    """All of the file, with the right checksum, as ``part``."""
+    _forget_unless_ours(part)
+    goes_on = _transfer(url, part, on_bytes)
+    found = _digest(part, algorithm)
+    if found != digest.lower() and goes_on:  # the beginning was another file's, or the server sent another piece
+        part.unlink()
+        _transfer(url, part, on_bytes)
+        found = _digest(part, algorithm)
+    if found != digest.lower():
+        part.unlink()
+        raise DownloadError(
+            f"{url} has {algorithm.upper()} {found}, {digest} was expected: the file is damaged or was changed."
+        )
+
+
+def _lock_of(part: Path) -> Path:
+    """What one process at a time holds: two would write into one part. It lies where nobody takes it for a result."""
+    name = hashlib.sha256(str(part.resolve()).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"medseg-{getattr(os, 'getuid', int)()}-{name}.lock"
 
 
 def has_digest(path: Path, digest: str, algorithm: Algorithm) -> bool:

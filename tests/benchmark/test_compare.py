@@ -7,6 +7,7 @@ import yaml
 
 from medseg.benchmark import compare
 from medseg.bundle import find_bundles, load_bundle
+from medseg.errors import SettingsError
 from medseg.io import CaseFiles, resolve_cases
 
 NETWORK = {
@@ -45,6 +46,13 @@ def case(bundle, tmp_path, write_scan):
     (found,) = resolve_cases([str(folder)], channels=bundle.channel_specs)
     assert isinstance(found, CaseFiles)
     return folder, found
+
+
+def test_a_runtime_that_nobody_knows_is_refused_before_anything_is_measured(bundle, case, monkeypatch):
+    monkeypatch.setattr("medseg.benchmark.compare.run_process", lambda *_, **__: pytest.fail("something was run"))
+    folder, files = case
+    with pytest.raises(SettingsError, match="runtime 'caffe' is unknown"):
+        compare(bundle, [str(folder)], files, runtimes=["torch", "caffe"], device="cpu", repeats=1)
 
 
 def test_four_channels_and_nested_regions_get_the_same_labels_on_both_roads(bundle, case):

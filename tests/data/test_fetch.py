@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
-from medseg.data import fetch_file
+from medseg.data import fetch, fetch_file
 from medseg.errors import DownloadError, OutputError
 
 BODY = np.random.default_rng(0).bytes(50_000)
@@ -63,6 +64,16 @@ def test_a_transfer_that_broke_off_goes_on(tmp_path, publisher, url, knows_range
     assert (tmp_path / "model.pt").read_bytes() == BODY
     assert publisher.requests[-1] == ("/model.pt", "bytes=20000-")
     assert heard[-1] == (len(BODY), len(BODY))
+    assert files_in(tmp_path) == ["model.pt"]
+
+
+def test_two_at_once_do_not_write_into_one_part(tmp_path, publisher, url):
+    part = tmp_path / f".model.pt.{MD5[:12]}.part"
+    with FileLock(fetch._lock_of(part)), pytest.raises(DownloadError, match="by another process"):
+        fetch_file(url, tmp_path / "model.pt", digest=MD5, algorithm="md5")
+    assert publisher.requests == []
+    assert files_in(tmp_path) == []
+    fetch_file(url, tmp_path / "model.pt", digest=MD5, algorithm="md5")
     assert files_in(tmp_path) == ["model.pt"]
 
 

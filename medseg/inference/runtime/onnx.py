@@ -1,5 +1,8 @@
 """ONNX Runtime on the CPU: for machines where it is what is installed."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,7 +33,8 @@ def compile_onnx(golden: Golden, *, key: str, cache: Path) -> Compiled:
     path = cache / f"{key}_{'x'.join(map(str, golden.shape))}_opset{OPSET}.onnx"
     if not path.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=cache) as folder:
+        # With gradients torch would plan another kernel of attention than the one that it takes apart.
+        with TemporaryDirectory(dir=cache) as folder, torch.no_grad(), _quiet():
             written = Path(folder) / "model.onnx"
             torch.onnx.export(
                 golden.network,
@@ -53,3 +57,15 @@ def compile_onnx(golden: Golden, *, key: str, cache: Path) -> Compiled:
         return np.asarray(logits, dtype=np.float32)
 
     return Compiled(CompiledNetwork(compute, batch_size=golden.shape[0], window=golden.shape[1:]), "float32")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Within, torch does not say which packages it looked for and did not need."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
