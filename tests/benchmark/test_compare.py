@@ -1,5 +1,7 @@
 """Both roads through one bundle, in processes of their own: several channels, regions, random weights."""
 
+from importlib import import_module
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -49,7 +51,8 @@ def case(bundle, tmp_path, write_scan):
 
 
 def test_a_runtime_that_nobody_knows_is_refused_before_anything_is_measured(bundle, case, monkeypatch):
-    monkeypatch.setattr("medseg.benchmark.compare.run_process", lambda *_, **__: pytest.fail("something was run"))
+    road = import_module("medseg.benchmark.compare")  # the package gives the function under that name
+    monkeypatch.setattr(road, "run_process", lambda *_, **__: pytest.fail("something was run"))
     folder, files = case
     with pytest.raises(SettingsError, match="runtime 'caffe' is unknown"):
         compare(bundle, [str(folder)], files, runtimes=["torch", "caffe"], device="cpu", repeats=1)
