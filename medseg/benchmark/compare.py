@@ -25,6 +25,9 @@ __all__ = ["Comparison", "PathResult", "compare"]
 STOCK = "MONAI"
 NNUNET = "nnU-Net's predictor"
 
+MEASURES = ("seconds", "cpu_s", "peak_mb", "gpu_peak_mb")
+"""What is compared of whole processes."""
+
 STAGE_NAMES = {
     "read": "read and preprocess",
     "preprocess": "read and preprocess",
@@ -51,8 +54,8 @@ class PathResult:
     computed_by: str = ""
 
     def median(self, measure: str) -> float:
-        """The median of ``seconds``, ``cpu_s`` or ``peak_mb`` over the runs."""
-        return float(statistics.median(getattr(run, measure) for run in self.runs))
+        """The median of ``seconds``, ``cpu_s``, ``peak_mb`` or ``gpu_peak_mb`` over the runs; 0 without a GPU."""
+        return float(statistics.median(getattr(run, measure) or 0.0 for run in self.runs))
 
     def median_stages(self) -> dict[str, float]:
         """The median seconds of each stage, in the order in which they come."""
@@ -84,9 +87,15 @@ class Comparison:
     ours: tuple[PathResult, ...]
     peers: tuple[PathResult, ...] = ()
 
-    def ratio(self, road: PathResult, measure: str) -> float:
-        """How many times less a road takes than MONAI's."""
-        return self.stock.median(measure) / road.median(measure)
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether a GPU computed, and its memory was measured."""
+        return self.stock.median("gpu_peak_mb") > 0
+
+    def ratio(self, road: PathResult, measure: str) -> float | None:
+        """How many times less a road takes than MONAI's; None where it takes nothing of it."""
+        taken = road.median(measure)
+        return self.stock.median(measure) / taken if taken else None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, with the ratios."""
@@ -102,7 +111,7 @@ class Comparison:
         }
 
     def _with_ratios(self, path: PathResult) -> dict[str, Any]:
-        ratios = {f"{measure}_ratio": self.ratio(path, measure) for measure in ("seconds", "cpu_s", "peak_mb")}
+        ratios = {f"{measure}_ratio": self.ratio(path, measure) for measure in MEASURES}
         return path.as_json() | ratios
 
 
@@ -163,7 +172,7 @@ def compare(  # noqa: PLR0913  what runs on what, how, how often, and who watche
         computed_by: dict[str, str] = {}
         for turn in range(repeats + 1):
             for name in others if turn else ():
-                run, labels[name] = _run_stock(task, files, is_nnunet=name == NNUNET)
+                run, labels[name], computed_by[name] = _run_stock(task, files, is_nnunet=name == NNUNET)
                 other_runs[name].append(run)
                 progress(done := done + 1, total)
             for runtime in runtimes:
@@ -185,7 +194,7 @@ def compare(  # noqa: PLR0913  what runs on what, how, how often, and who watche
             for runtime in runtimes
         )
         stock, *peers = (
-            PathResult(name, None, tuple(runs), float((_values(labels[name]) == expected).mean()), "torch float32")
+            PathResult(name, None, tuple(runs), float((_values(labels[name]) == expected).mean()), computed_by[name])
             for name, runs in other_runs.items()
         )
         return Comparison(
@@ -200,7 +209,7 @@ def compare(  # noqa: PLR0913  what runs on what, how, how often, and who watche
         )
 
 
-def _run_stock(task: _Task, files: Sequence[Path], *, is_nnunet: bool) -> tuple[ProcessRun, Path]:
+def _run_stock(task: _Task, files: Sequence[Path], *, is_nnunet: bool) -> tuple[ProcessRun, Path, str]:
     output = tempfile.mkdtemp(dir=task.folder)
     request = {
         "bundle": str(task.bundle.folder),
@@ -213,7 +222,7 @@ def _run_stock(task: _Task, files: Sequence[Path], *, is_nnunet: bool) -> tuple[
     }
     run, printed = run_process("medseg.benchmark.stock", [json.dumps(request)], environment={})
     said = json.loads(printed.strip().splitlines()[-1])
-    return replace(run, stage_s=said["stage_s"]), Path(said["labels"])
+    return replace(run, **said["measured"]), Path(said["labels"]), said["computed_by"]
 
 
 def _run_ours(task: _Task, runtime: str) -> tuple[ProcessRun, Path, str]:
@@ -231,7 +240,8 @@ def _run_ours(task: _Task, runtime: str) -> tuple[ProcessRun, Path, str]:
     stage_s = dict.fromkeys(STAGE_NAMES.values(), 0.0)
     for stage, seconds in record["stage_s"].items():
         stage_s[STAGE_NAMES[stage]] += seconds
-    return replace(run, stage_s=stage_s), output, f"{used['name']} {used['precision']}"
+    run = replace(run, stage_s=stage_s, gpu_peak_mb=record["gpu_peak_memory_mb"])
+    return run, output, f"{used['name']} {used['precision']}"
 
 
 def _files_of(case: CaseFiles) -> list[Path]:

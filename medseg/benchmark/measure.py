@@ -32,12 +32,14 @@ class ProcessRun:
         cpu_s: time of all processors together: other load on the machine moves it least.
         peak_mb: resident memory at the fullest moment, in 10⁶ bytes.
         stage_s: seconds of each stage, as the process itself says.
+        gpu_peak_mb: memory of the GPU at its fullest, as the process itself says; None where none computed.
     """
 
     seconds: float
     cpu_s: float
     peak_mb: float
     stage_s: Mapping[str, float]
+    gpu_peak_mb: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -46,11 +48,12 @@ class ProcessRun:
             "cpu_s": round(self.cpu_s, 3),
             "peak_mb": round(self.peak_mb, 1),
             "stage_s": {name: round(seconds, 3) for name, seconds in self.stage_s.items()},
+            "gpu_peak_mb": None if self.gpu_peak_mb is None else round(self.gpu_peak_mb, 1),
         }
 
 
 def run_process(module: str, words: Sequence[str], *, environment: Mapping[str, str]) -> tuple[ProcessRun, str]:
-    """Run a module of this installation; its measurements, without stages, and what it printed.
+    """Run a module of this installation; its measurements, without what it says itself, and what it printed.
 
     Args:
         environment: variables on top of those that this process was started with.

@@ -49,8 +49,9 @@ def draw_comparison(comparison: Comparison, path: Path, *, overwrite: bool) -> N
     times.invert_yaxis()
     times.set_xlabel("seconds, whole process")
     figure.legend(fontsize="small", loc="outside lower center", ncols=4)
-    memories.barh(names, [result.median("peak_mb") / 1000 for result in paths], color="#666666")
-    memories.set_xlabel("GB at its fullest")
+    measure, whose = ("gpu_peak_mb", " of the GPU") if comparison.is_on_gpu else ("peak_mb", "")
+    memories.barh(names, [result.median(measure) / 1000 for result in paths], color="#666666")
+    memories.set_xlabel(f"GB{whose} at its fullest")
     figure.suptitle(f"{comparison.bundle_name} on {comparison.case_id}, {comparison.n_threads} threads")
     with atomic_write(path, overwrite=overwrite) as temporary:
         figure.savefig(temporary, dpi=120, format="png")

@@ -27,13 +27,14 @@ from torch import nn
 from medseg.benchmark.nnunet import NnunetInferer
 from medseg.bundle import Bundle, load_bundle
 from medseg.bundle.build import build_network, build_steps
+from medseg.gpu import finish_work, gpu_peak_memory_mb
 from medseg.inference import RestoreLabelsd, SliceBySliceInferer
 from medseg.networks import SwinUNETR
 from medseg.networks.blocks.patches import LEGACY_3D
 from medseg.networks.swin_unetr import SwinUNETRConfig
 from medseg.record import Stopwatch
 
-__all__ = ["run_stock", "stock_network"]
+__all__ = ["precision", "run_stock", "stock_network"]
 
 
 class LegacyPatchMerging(PatchMergingV2):
@@ -103,42 +104,53 @@ def run_stock(
         postprocessing = _stock_postprocessing(build_steps(bundle, "postprocessing", parser), preprocessing, output)
     paths = [str(path) for path in files]
     image = paths[0] if len(paths) == 1 else paths
-    dataset = Dataset([{"image": image}], transform=_Timed(preprocessing, watch, "read and preprocess"))
+    dataset = Dataset([{"image": image}], transform=_Timed(preprocessing, watch, "read and preprocess", device))
     SupervisedEvaluator(
         device=device,
         val_data_loader=DataLoader(dataset, batch_size=1, num_workers=0),
         network=network,
-        inferer=_TimedInferer(inferer, watch),
-        postprocessing=_Timed(postprocessing, watch, "restore and write"),
+        inferer=_TimedInferer(inferer, watch, device),
+        postprocessing=_Timed(postprocessing, watch, "restore and write", device),
         amp=device.type == "cuda",
     ).run()
     return next(output.glob("*.nii.gz")), watch.stage_s
 
 
+def precision(device: torch.device) -> str:
+    """What MONAI's evaluator computes in: half precision by torch's own choice on a GPU, ``float32`` elsewhere."""
+    return str(torch.get_autocast_dtype("cuda") if device.type == "cuda" else torch.float32).removeprefix("torch.")
+
+
 class _Timed(Transform):
     """A transform under a stopwatch."""
 
-    def __init__(self, transform: Transform, watch: Stopwatch, name: str) -> None:
+    def __init__(self, transform: Transform, watch: Stopwatch, name: str, device: torch.device) -> None:
         self._transform = transform
         self._watch = watch
         self._name = name
+        self._device = device
 
     def __call__(self, data: Any) -> Any:
         with self._watch.stage(self._name):
-            return self._transform(data)
+            result = self._transform(data)
+            finish_work(self._device)
+        return result
 
 
 class _TimedInferer(Inferer):
     """An inferer under a stopwatch."""
 
-    def __init__(self, inferer: Inferer, watch: Stopwatch) -> None:
+    def __init__(self, inferer: Inferer, watch: Stopwatch, device: torch.device) -> None:
         super().__init__()
         self._inferer = inferer
         self._watch = watch
+        self._device = device
 
     def __call__(self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Any:
         with self._watch.stage("infer"):
-            return self._inferer(inputs, network, *args, **kwargs)
+            result = self._inferer(inputs, network, *args, **kwargs)
+            finish_work(self._device)
+        return result
 
 
 def _with_reader(preprocessing: Compose) -> Compose:
@@ -189,14 +201,20 @@ def main() -> None:
     bundle = load_bundle(asked["bundle"], trust=asked["trust"])
     bundle = replace(bundle, weights=Path(asked["weights"]) if asked["weights"] else None)
     files = [Path(path) for path in asked["files"]]
+    device = torch.device(asked["device"])
     labels, stage_s = run_stock(
         bundle,
         files,
-        device=torch.device(asked["device"]),
+        device=device,
         output=Path(asked["output"]),
         is_nnunet=asked["is_nnunet"],
     )
-    sys.stdout.write(json.dumps({"labels": str(labels), "stage_s": stage_s}) + "\n")
+    said = {
+        "labels": str(labels),
+        "computed_by": f"torch {precision(device)}",
+        "measured": {"stage_s": stage_s, "gpu_peak_mb": gpu_peak_memory_mb(device)},
+    }
+    sys.stdout.write(json.dumps(said) + "\n")
 
 
 if __name__ == "__main__":

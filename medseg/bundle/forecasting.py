@@ -16,6 +16,7 @@ from monai.inferers import Inferer
 from medseg.bundle.cost import network_cost
 from medseg.bundle.outputs import Extras
 from medseg.bundle.runner import Runner
+from medseg.gpu import finish_work
 from medseg.inference import (
     MirrorInferer,
     SliceBySliceInferer,
@@ -177,8 +178,7 @@ def _seconds_a_window(network: torch.nn.Module, shape: tuple[int, ...], device: 
     for _ in range(2):
         began = time.perf_counter()
         network(windows)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        finish_work(device)
         seconds = time.perf_counter() - began
     return seconds / shape[0]
 

@@ -1,6 +1,6 @@
 """What is measured while one case runs: seconds of each stage, windows, and what computed them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -10,6 +10,9 @@ from medseg.record import GoldenWindow, Stopwatch, UsedRuntime, UsedWindows
 
 __all__ = ["Measures"]
 
+BESIDE_THE_DEVICE = ("read", "report", "write")
+"""Stages of a case in which the device may be computing another."""
+
 
 @dataclass(eq=False)
 class Measures:
@@ -17,6 +20,8 @@ class Measures:
 
     started_utc: datetime = field(default_factory=lambda: datetime.now(UTC))
     watch: Stopwatch = field(default_factory=Stopwatch)
+    settled: Callable[[], None] = lambda: None
+    """Waits until the device has done what a stage gave it, so that the stage is as long as it was."""
     counts: list[WindowCount] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What the run said of itself, for the warnings of its record."""
@@ -35,6 +40,8 @@ class Measures:
         def timed(stage: str) -> Iterator[None]:
             with stages.timed(stage), self.watch.stage(stage):
                 yield
+                if stage not in BESIDE_THE_DEVICE:
+                    self.settled()
 
         def counted(count: WindowCount) -> None:
             self.counts.append(count)

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from medseg.bundle.edition import in_the_cases_edition
 from medseg.bundle.load import Bundle, sha256_of
 from medseg.bundle.measures import Measures
 from medseg.bundle.outputs import OutputPaths
+from medseg.gpu import finish_work, gpu_peak_memory_mb
 from medseg.inference import ManyPasses, MirrorInferer, Segmenter, Stages
 from medseg.io import (
     CaseFiles,
@@ -162,7 +164,7 @@ class Runner:
 
     def read(self, case: CaseFiles, *, stages: Stages | None = None) -> ReadCase:
         """The first third of ``run``."""
-        measures = Measures()
+        measures = Measures(settled=partial(finish_work, self.segmenter.device))
         stages = measures.listening_with(stages or Stages())
         with stages.timed("read"):
             return ReadCase(case, read_case(case, compact=True), stages, measures)
@@ -219,6 +221,7 @@ class Runner:
         write_labels(segmentation, files.labels, overwrite=overwrite)
 
     def _record(self, scan: Scan, measures: Measures) -> RunRecord:
+        gpu_mb = gpu_peak_memory_mb(self.segmenter.device)
         stage_s = {stage: round(seconds, 4) for stage, seconds in measures.watch.stage_s.items()}
         return RunRecord(
             case_id=scan.case_id,
@@ -235,6 +238,7 @@ class Runner:
             windows=measures.windows(),
             stage_s=stage_s,
             process_peak_memory_mb=round(process_peak_memory_mb(), 1),
+            gpu_peak_memory_mb=None if gpu_mb is None else round(gpu_mb, 1),
             warnings=scan.warnings,
         )
 

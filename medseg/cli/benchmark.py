@@ -97,7 +97,12 @@ def _show(comparison: Comparison) -> None:
         rows.append([f"  {stage}", *("" if value is None else f"{value:.1f} s" for value in seconds)])
     rows.append(["processor time", *(f"{road.median('cpu_s'):.1f} s" for road in roads)])
     rows.append(["memory", *(f"{road.median('peak_mb') / 1000:.2f} GB" for road in roads)])
-    for heading, measure in (("less time", "seconds"), ("less processor time", "cpu_s"), ("less memory", "peak_mb")):
-        rows.append([heading, "", *(f"{comparison.ratio(road, measure):.2f}×" for road in roads[1:])])
+    less = [("less time", "seconds"), ("less processor time", "cpu_s"), ("less memory", "peak_mb")]
+    if comparison.is_on_gpu:
+        rows.append(["memory of the GPU", *(f"{road.median('gpu_peak_mb') / 1000:.2f} GB" for road in roads)])
+        less.append(("less memory of the GPU", "gpu_peak_mb"))
+    for heading, measure in less:
+        ratios = [comparison.ratio(road, measure) for road in roads[1:]]
+        rows.append([heading, "", *("" if value is None else f"{value:.2f}×" for value in ratios)])
     rows.append(["same labels", "", *(f"{road.label_agreement:.4%}" for road in roads[1:])])
     print_table("", *(road.name for road in roads), rows=rows)

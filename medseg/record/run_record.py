@@ -154,7 +154,8 @@ class RunRecord(Settings):
     ``others`` are the models whose probabilities were averaged with the bundle's; ``configs_sha256`` are the hashes
     of the configurations of all.
     ``settings`` are the numbers of the bundle that shaped the result. ``stage_s`` are the stopwatch's seconds;
-    ``process_peak_memory_mb`` is the peak of the process so far, not of this case alone.
+    ``process_peak_memory_mb`` is the peak of the process so far, not of this case alone, and ``gpu_peak_memory_mb``
+    that of what it held of a GPU, where it computed on one.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -172,6 +173,7 @@ class RunRecord(Settings):
     windows: UsedWindows | None = None
     stage_s: dict[str, Seconds] = Field(default_factory=dict)
     process_peak_memory_mb: Seconds | None = None
+    gpu_peak_memory_mb: Seconds | None = None
     warnings: tuple[str, ...] = ()
     machine: Machine = Field(default_factory=Machine.this)
     packages: dict[str, str] = Field(default_factory=package_versions)
