@@ -34,6 +34,7 @@ __all__ = [
     "logits",
     "may_reuse_memory",
     "normalised_",
+    "only_result_counts",
     "pointwise",
 ]
 
@@ -42,17 +43,27 @@ WIDE_CHUNK_ROWS: Final = 2**9  # tokens at once that grow into many voxels each
 CHUNK_ROWS: Final = 2**14  # voxels or tokens at once: a few MiB, so that a second look finds them in the cache
 
 
-def may_reuse_memory(*maps: Tensor) -> bool:
-    """Whether maps made on the way may be overwritten: no gradient is wanted, and they are in no graph's capture.
+def only_result_counts(*maps: Tensor) -> bool:
+    """Whether maps made on the way may be given up at once: no gradient is wanted, and they are in no graph's capture.
 
-    On a processor only: a GPU keeps the memory it has, and small parts would leave it idle. A capture is told by its
-    maps, which have no values: torch's own mark is set for all threads, and another may be computing.
+    A capture is told by its maps, which have no values: torch's own mark is set for all threads, and another may be
+    computing.
     """
     return (
         not torch.is_grad_enabled()
         and not torch.compiler.is_dynamo_compiling()
         and not any(isinstance(x, FakeTensor) for x in maps)
         and not torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    )
+
+
+def may_reuse_memory(*maps: Tensor) -> bool:
+    """Whether maps made on the way may be overwritten part by part.
+
+    On a processor only: a GPU keeps the memory it has, and small parts would leave it idle.
+    """
+    return (
+        only_result_counts(*maps)
         and all(x.device.type == "cpu" for x in maps)
         and not torch.is_autocast_enabled("cpu")
     )

@@ -10,6 +10,7 @@ MONAI; the parameters have MONAI's names.)
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final, Literal, Self
 
 import torch
@@ -17,7 +18,15 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from medseg.networks.blocks.frugal import convolved, leaky_, logits, may_reuse_memory, normalised_, pointwise
+from medseg.networks.blocks.frugal import (
+    convolved,
+    leaky_,
+    logits,
+    may_reuse_memory,
+    normalised_,
+    only_result_counts,
+    pointwise,
+)
 from medseg.networks.blocks.patches import CONVOLUTIONS, channels_first, channels_last
 from medseg.settings import Settings
 
@@ -68,13 +77,25 @@ class ResidualBlock(nn.Module):
             self.conv3 = _convolution(spatial_dims, in_channels, out_channels, kernel=1, bias=False)
             self.norm3 = norm.layer(out_channels, spatial_dims)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, *S) → (B, D, *S)."""
-        if self.is_frugal(x):
-            return self.frugally(x)
+    def forward(self, *maps: Tensor) -> Tensor:
+        """One map (B, C, *S), or several that have C channels together → (B, D, *S)."""
+        if self.is_frugal(*maps):
+            return self.frugally(*maps)
+        if only_result_counts(*maps):
+            return self._leanly(*maps)
+        x = maps[0] if len(maps) == 1 else torch.cat(maps, dim=1)
         y = F.leaky_relu(self.norm1(self.conv1(x)), LEAK)
         y = self.norm2(self.conv2(y))
         return F.leaky_relu(y + (x if self.is_identity else self.norm3(self.conv3(x))), LEAK)
+
+    def _leanly(self, *maps: Tensor) -> Tensor:
+        """``forward`` on a GPU, or in half precision: the maps are never copied side by side, others given up."""
+        y = F.leaky_relu_(self.norm1(_convolved(self.conv1, maps)), LEAK)
+        y = self.conv2(y)
+        y = self.norm2(y)
+        shortcut = maps[0] if self.is_identity else self.norm3(_convolved(self.conv3, maps))
+        # An input in float32 keeps its precision beside a convolution in half precision.
+        return F.leaky_relu_(y.add_(shortcut) if y.dtype == shortcut.dtype else y + shortcut, LEAK)
 
     def is_frugal(self, *maps: Tensor) -> bool:
         """Whether ``frugally`` may and should be called: in 3D, where a map is larger than the kernel."""
@@ -118,7 +139,7 @@ class UpsamplingBlock(nn.Module):
         up: Tensor = self.transp_conv(x)  # (B, D, *2S)
         if self.conv_block.is_frugal(up, skip):
             return self.conv_block.frugally(up, skip, first_is_spare=True)
-        result: Tensor = self.conv_block(torch.cat((up, skip), dim=1))
+        result: Tensor = self.conv_block(up, skip)
         return result
 
 
@@ -134,6 +155,17 @@ class LogitsHead(nn.Module):
             return logits(channels_last(x), _kernel(self.conv), self.conv.get_parameter("conv.bias"))
         result: Tensor = self.conv(x)
         return result
+
+
+def _convolved(layer: nn.Sequential, maps: Sequence[Tensor]) -> Tensor:
+    """What a convolution without bias makes of maps side by side: the sum of what it makes of each."""
+    convolve = F.conv2d if maps[0].ndim == 4 else F.conv3d
+    kernels = torch.split(_kernel(layer), [x.shape[1] for x in maps], dim=1)
+    padding = _kernel(layer).shape[-1] // 2
+    result = convolve(maps[0], kernels[0], padding=padding)
+    for x, kernel in zip(maps[1:], kernels[1:], strict=True):
+        result += convolve(x, kernel, padding=padding)
+    return result
 
 
 def _kernel(layer: nn.Sequential) -> Tensor:

@@ -44,6 +44,35 @@ def test_an_upsampling_block_gives_the_same_without_autograd():
     assert torch.equal(skip, before[1])
 
 
+@pytest.mark.parametrize("norm", [PLAIN, ConvolutionNorm(kind="batch"), ConvolutionNorm(kind="group", groups=2)])
+@pytest.mark.parametrize("axes", [2, 3])
+def test_blocks_give_up_their_maps_in_half_precision_and_give_the_same(axes, norm):
+    torch.manual_seed(0)
+    block = UpsamplingBlock(axes, 6, 4, norm=norm).eval()
+    x, skip = torch.randn(2, 6, *(5,) * axes), torch.randn(2, 4, *(10,) * axes)
+    before, exact = (x.clone(), skip.clone()), block(x, skip).detach()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        together = block(x, skip).detach()  # with gradients: both maps copied side by side
+        with torch.no_grad():
+            apart = block(x, skip)
+    assert (apart - exact).abs().mean() < 1.2 * (together - exact).abs().mean()
+    torch.testing.assert_close(apart, together, atol=0.15, rtol=0.05)
+    assert torch.equal(x, before[0])
+    assert torch.equal(skip, before[1])
+
+
+def test_an_identity_shortcut_keeps_its_precision_beside_half_precision():
+    torch.manual_seed(0)
+    block = ResidualBlock(3, 4, 4, norm=PLAIN).eval()
+    x = torch.randn(1, 4, 6, 6, 6)
+    before = x.clone()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        together = block(x).detach()
+        with torch.no_grad():
+            assert torch.equal(block(x), together)
+    assert torch.equal(x, before)
+
+
 @torch.no_grad()
 def test_normalisation_in_place_is_exact_far_from_zero():
     x = torch.randn(2, 30, 20, 10, 3) * torch.tensor([1.0, 0.1, 5.0]) + torch.tensor([50.0, 0.0, -3.0])
