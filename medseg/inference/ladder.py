@@ -15,6 +15,7 @@ from torch import nn
 
 from medseg.errors import RunError
 from medseg.inference.mirror import MirrorInferer
+from medseg.inference.prepared import Prepared
 from medseg.inference.slices import SliceBySliceInferer
 from medseg.inference.three_planes import ThreePlaneInferer
 
@@ -45,11 +46,16 @@ class Rung:
     name: str
     inferer: Inferer
     is_half: bool = False
+    keeps_scan_on_cpu: bool = False
 
     @property
     def batch_size(self) -> int:
         """How many windows pass through the network together."""
         return _batch_of(self.inferer)
+
+    def scan(self, prepared: Prepared) -> Prepared:
+        """The scan where it lies on this rung."""
+        return prepared.on(CPU) if self.keeps_scan_on_cpu else prepared
 
     def network(self, network: nn.Module) -> nn.Module:
         """The network as it computes on this rung."""
@@ -69,10 +75,13 @@ def rungs(inferer: Inferer, *, device: torch.device) -> Iterator[Rung]:
         size //= 2
         inferer = _with_batch(inferer, size)
         yield Rung(f"{size} windows at once", inferer)
-    if device.type != "cpu" and _is_volumetric(inferer):
+    is_gpu = device.type != "cpu"
+    if is_gpu and _is_volumetric(inferer):
         inferer = _blended_on_cpu(inferer)
         yield Rung("windows blended on the CPU", inferer)
-    yield Rung("windows in half precision", inferer, is_half=True)
+    if is_gpu:
+        yield Rung("the scan on the CPU", inferer, keeps_scan_on_cpu=True)
+    yield Rung("windows in half precision", inferer, is_half=True, keeps_scan_on_cpu=is_gpu)
 
 
 def within(steps: Sequence[Rung], *, free_mb: float, window_mb: Callable[[int], float]) -> list[Rung]:
@@ -88,8 +97,13 @@ def within(steps: Sequence[Rung], *, free_mb: float, window_mb: Callable[[int], 
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether it says that memory is too little, on a GPU or a CPU, and nothing else."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or CPU_OUT_OF_MEMORY in str(error)
+    """Whether it says that memory is too little, on a GPU or a CPU, and nothing else.
+
+    MONAI's ``Compose`` raises an error of its own from that of a transform.
+    """
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or CPU_OUT_OF_MEMORY in str(error):
+        return True
+    return error.__cause__ is not None and is_out_of_memory(error.__cause__)
 
 
 def too_little_memory(device: torch.device) -> RunError:

@@ -26,7 +26,6 @@ from medseg.inference.mirror import MirrorInferer
 from medseg.inference.on_scan import logits_on_scan
 from medseg.inference.predict import predict_logits
 from medseg.inference.prepared import Prepared
-from medseg.inference.preprocessing import prepare
 from medseg.inference.segmenter import Segmenter, Stages, WindowCount, timed_parts
 from medseg.inference.three_planes import ThreePlaneInferer
 from medseg.segmentation import Segmentation
@@ -78,10 +77,7 @@ class ManyPasses:
         first = self.segmenters[0]
         first.check(image)
         scan = geometry_of(image)
-        with stages.timed("preprocess"):
-            prepared = [
-                prepare(image, one.preprocessing, device=one.device).ready_for(one.inferer) for one in self.segmenters
-            ]
+        prepared = [one.prepared(image, stages=stages) for one in self.segmenters]
         networks = [
             one.network_for(volume.image, stages=stages) for one, volume in zip(self.segmenters, prepared, strict=True)
         ]
@@ -90,6 +86,7 @@ class ManyPasses:
         for step, named in enumerate(longest):
             missing = len(longest) - step
             steps = [ladder[max(len(ladder) - missing, 0)] for ladder in ladders]  # half precision last for all
+            prepared = [rung.scan(volume) for rung, volume in zip(steps, prepared, strict=True)]
             passes = self._passes(prepared, networks, steps)
             try:
                 found = Average(scan, first, measures=self.measures_uncertainty, sink=probabilities)

@@ -38,6 +38,11 @@ class Prepared:
         """The network's grid."""
         return geometry_of(self.image)
 
+    def on(self, device: torch.device) -> "Prepared":
+        """The same on a device."""
+        image: MetaTensor = self.image.to(device)
+        return Prepared(image, self.waiting)
+
     def finished(self, *, may_replace: bool = False) -> MetaTensor:
         """The whole image with nothing left to do; ``may_replace``: it may take the memory of the one that waits."""
         if not self.waiting:

@@ -21,6 +21,7 @@ from medseg.geometry import Geometry, geometry_of
 from medseg.inference.blocks import Blocks, NotBlockwiseError, Slab, Slabs, logits_in_blocks, logits_in_slabs
 from medseg.inference.constant import ConstantWindowsOnce
 from medseg.inference.counting import watched_windows, windows_of
+from medseg.inference.elsewhere import OnDevice, prepare_where_it_fits
 from medseg.inference.finite import FiniteLogits
 from medseg.inference.ladder import (
     HalfPrecision,
@@ -35,7 +36,6 @@ from medseg.inference.memory import keep_only_for_torch
 from medseg.inference.on_scan import restore_blocks
 from medseg.inference.predict import predict_logits
 from medseg.inference.prepared import Prepared
-from medseg.inference.preprocessing import prepare
 from medseg.inference.restore import restore_labels, restore_regions
 from medseg.inference.runtime import WindowRuntime
 from medseg.labels import LabelTable
@@ -115,13 +115,38 @@ class Segmenter:
         return self.cleaned(self._restored(image, scan, stages), scan, stages=stages)
 
     def _restored(self, image: MetaTensor, scan: Geometry, stages: Stages) -> torch.Tensor:
-        """Labels (1, I, J, K), or regions (L, I, J, K), on the scan's grid, as the network finds them."""
-        with stages.timed("preprocess"):
-            prepared = prepare(image, self.preprocessing, device=self.device).ready_for(self.inferer)
+        """Labels (1, I, J, K), or regions (L, I, J, K), on the scan's grid, on the first rung that fits.
+
+        Raises:
+            RunError: not even the last rung fits into the device's memory.
+        """
+        prepared = self.prepared(image, stages=stages)
         network = self.network_for(prepared.image, stages=stages)
-        restored = self._within_memory(prepared, scan, network, stages)
-        self.rest()
-        return restored
+        for rung in self.rungs_for(self.inferer, stages=stages):
+            prepared = rung.scan(prepared)
+            computing = self.computing(network, rung)
+            sparing = ConstantWindowsOnce(computing) if self.reuses_constant_windows else None
+            try:
+                restored = self._inferred(
+                    prepared, scan, network=sparing or computing, inferer=rung.inferer, stages=stages
+                )
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                stages.told(f"{self.device} ran out of memory with {rung.name}: trying with less.")
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()
+                continue
+            if sparing is not None:
+                stages.counted(WindowCount(sparing.n_windows, sparing.n_reused))
+            self.rest()
+            return restored
+        raise too_little_memory(self.device)
+
+    def prepared(self, image: MetaTensor, *, stages: Stages) -> Prepared:
+        """An image (C, I, J, K) as read, as windows are cut from it."""
+        with stages.timed("preprocess"):
+            return prepare_where_it_fits(image, self.preprocessing, self.inferer, device=self.device, told=stages.told)
 
     def rest(self) -> None:
         """Give back what only windows need; the picture and the statistics of a long scan need room, too."""
@@ -172,7 +197,7 @@ class Segmenter:
             elsewhere = "" if self.device.type == "cpu" else ", or try --device cpu"
             advice = f"its weights are damaged, or overflow: download or copy them again{elsewhere}"
         named = f"{self.name}, computed by {runtime} on {self.device}{precision},"
-        return FiniteLogits(rung.network(network), named=named, advice=advice)
+        return OnDevice(FiniteLogits(rung.network(network), named=named, advice=advice), self.device)
 
     def rungs_for(self, inferer: Inferer, *, stages: Stages) -> list[Rung]:
         """The ways to take the inferer's windows, the first one that fits into the memory that is free first."""
@@ -185,31 +210,6 @@ class Segmenter:
         if len(chosen) < len(steps):
             stages.told(f"{free_mb / 1000:.1f} GB of memory are free: computing with {chosen[0].name}.")
         return chosen
-
-    def _within_memory(self, prepared: Prepared, scan: Geometry, network: nn.Module, stages: Stages) -> torch.Tensor:
-        """Labels (1, I, J, K), or regions (L, I, J, K), on the scan's grid, on the first rung that fits.
-
-        Raises:
-            RunError: not even the last rung fits into the device's memory.
-        """
-        for rung in self.rungs_for(self.inferer, stages=stages):
-            computing = self.computing(network, rung)
-            sparing = ConstantWindowsOnce(computing) if self.reuses_constant_windows else None
-            try:
-                restored = self._inferred(
-                    prepared, scan, network=sparing or computing, inferer=rung.inferer, stages=stages
-                )
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                stages.told(f"{self.device} ran out of memory with {rung.name}: trying with less.")
-                if self.device.type == "cuda":
-                    torch.cuda.empty_cache()
-                continue
-            if sparing is not None:
-                stages.counted(WindowCount(sparing.n_windows, sparing.n_reused))
-            return restored
-        raise too_little_memory(self.device)
 
     def _inferred(
         self, prepared: Prepared, scan: Geometry, *, network: nn.Module, inferer: Inferer, stages: Stages

@@ -123,7 +123,7 @@ def test_a_cpu_that_says_so_is_a_step_down_too(monkeypatch, image, said):
     told: list[str] = []
     segmenter = replace(segmenter_with(Greedy(most=4), monkeypatch), network=Limited())
     assert segmenter(image, stages=Stages(told=told.append)).labels.any()
-    assert told[-1] == "cpu ran out of memory with windows blended on the CPU: trying with less."
+    assert told[-1] == "cpu ran out of memory with the scan on the CPU: trying with less."
 
 
 def test_torch_itself_says_on_a_cpu_what_is_looked_for():
@@ -131,6 +131,15 @@ def test_torch_itself_says_on_a_cpu_what_is_looked_for():
         torch.empty(2**60, dtype=torch.uint8)
     assert is_out_of_memory(ended.value)
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
+
+
+def test_what_a_transform_ran_out_of_is_seen_through_the_error_of_its_compose():
+    def too_large(image):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(RuntimeError, match="applying transform") as ended:
+        Compose([too_large])(torch.zeros(1))
+    assert is_out_of_memory(ended.value)
 
 
 def test_on_a_cpu_windows_go_one_by_one_and_the_bundles_inferer_stays_as_it_is():
@@ -142,14 +151,15 @@ def test_on_a_cpu_windows_go_one_by_one_and_the_bundles_inferer_stays_as_it_is()
     assert next(rungs(slices, device=CPU)).inferer is slices
 
 
-def test_on_a_gpu_batches_halve_then_the_blend_moves_then_precision_falls():
+def test_on_a_gpu_batches_halve_then_the_blend_moves_then_the_scan_then_precision_falls():
     volumes = MirrorInferer(SlidingWindowInferer(roi_size=(8, 8, 8), sw_batch_size=4), (0,))
     steps = list(rungs(volumes, device=GPU))
-    assert [step.inferer.inferer.sw_batch_size for step in steps] == [4, 2, 1, 1, 1]
-    assert [step.inferer.inferer.device for step in steps] == [None, None, None, CPU, CPU]
-    assert [step.is_half for step in steps] == [False] * 4 + [True]
+    assert [step.inferer.inferer.sw_batch_size for step in steps] == [4, 2, 1, 1, 1, 1]
+    assert [step.inferer.inferer.device for step in steps] == [None, None, None, CPU, CPU, CPU]
+    assert [step.keeps_scan_on_cpu for step in steps] == [False] * 4 + [True] * 2
+    assert [step.is_half for step in steps] == [False] * 5 + [True]
     slices = list(rungs(SliceBySliceInferer(0, (8, 8), batch_size=2), device=GPU))
-    assert [step.inferer.batch_size for step in slices] == [2, 1, 1]
+    assert [step.inferer.batch_size for step in slices] == [2, 1, 1, 1]
 
 
 def test_half_precision_gives_logits_in_float32():

@@ -63,9 +63,7 @@ def may_reuse_memory(*maps: Tensor) -> bool:
     On a processor only: a GPU keeps the memory it has, and small parts would leave it idle.
     """
     return (
-        only_result_counts(*maps)
-        and all(x.device.type == "cpu" for x in maps)
-        and not torch.is_autocast_enabled("cpu")
+        only_result_counts(*maps) and all(x.device.type == "cpu" for x in maps) and not torch.is_autocast_enabled("cpu")
     )
 
 
