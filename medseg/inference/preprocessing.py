@@ -6,7 +6,7 @@ at a time, so that a long scan takes little more than itself and its result.
 """
 
 from collections.abc import Hashable, Mapping
-from copy import deepcopy
+from copy import copy, deepcopy
 from math import prod
 from typing import Any
 
@@ -24,6 +24,7 @@ from monai.transforms import (
     Orientationd,
     ScaleIntensityRanged,
     Spacingd,
+    ToDeviced,
 )
 from monai.utils import GridSampleMode, GridSamplePadMode
 from numpy.typing import NDArray
@@ -35,8 +36,8 @@ from medseg.inference.prepared import Prepared, in_floats, is_small, parts_along
 
 __all__ = ["prepare", "preprocess"]
 
-READERS = (LoadImage, LoadImaged)
-"""A bundle names a reader so that MONAI can run it alone; here the scan has been read already."""
+ELSEWHERE = (LoadImage, LoadImaged, ToDeviced)
+"""Readers and carriers: a bundle names them so that MONAI can run it alone. A scan comes here read, on its device."""
 
 VOXELWISE = (ScaleIntensityRanged,)
 """Transforms whose result at a voxel depends on that voxel alone."""
@@ -70,7 +71,7 @@ def prepare(scan: MetaTensor, preprocessing: Compose, *, device: torch.device | 
         ImageError: the bundle's cropping leaves nothing of it, or a step loses its place in space.
     """
     image: MetaTensor = scan.to(device)
-    steps = [step for step in preprocessing.transforms if not isinstance(step, READERS)]
+    steps = [_on_its_device(step) for step in preprocessing.transforms if not isinstance(step, ELSEWHERE)]
     if not steps:
         return Prepared(image)
     data: dict[Hashable, Any] = {"image": placed(image.as_tensor(), geometry_of(image), meta=deepcopy(image.meta))}
@@ -94,6 +95,15 @@ def prepare(scan: MetaTensor, preprocessing: Compose, *, device: torch.device | 
     if prepared.untyped_storage().nbytes() > prepared.nbytes and not _share_memory(prepared, scan):
         prepared = prepared.clone()  # a view would keep the whole it was cropped from in memory
     return Prepared(prepared, waiting)
+
+
+def _on_its_device(step: Any) -> Any:
+    """A transform that does not carry a scan to another device on the way."""
+    if isinstance(step, EnsureTyped) and step.converter.device is not None:
+        step = copy(step)
+        step.converter = copy(step.converter)
+        step.converter.device = None
+    return step
 
 
 def _checked(step: Any, data: dict[Hashable, Any], *, before: MetaTensor) -> dict[Hashable, Any]:

@@ -18,6 +18,7 @@ from monai.transforms import (
     ScaleIntensityRangePercentilesd,
     Spacingd,
     SpatialResample,
+    ToDeviced,
 )
 
 from medseg.errors import ImageError
@@ -241,3 +242,11 @@ def test_a_step_that_forgets_where_the_voxels_lie_but_moves_none_does_no_harm(se
 def test_a_step_that_loses_the_scans_place_in_space_is_named():
     with pytest.raises(ImageError, match="after Lambdad"):
         preprocess(image_of(), Compose([Lambdad("image", lambda image: image.numpy(), track_meta=False)]))
+
+
+@pytest.mark.parametrize("carrier", [EnsureTyped("image", device="cuda"), ToDeviced("image", device="cuda")])
+def test_a_bundle_that_names_another_device_does_not_carry_the_scan_there(carrier):
+    image = image_of()
+    found = preprocess(image, Compose([carrier, ScaleIntensityRanged("image", **CT)]))
+    torch.testing.assert_close(found, whole(image, Compose([ScaleIntensityRanged("image", **CT)])))
+    assert carrier.converter.device == "cuda"  # the bundle's own transform is as it was
