@@ -1,7 +1,8 @@
 """Inference: image → windows → network → logits → labels on the scan's own grid."""
 
 from medseg.inference.average import ProbabilitySink
-from medseg.inference.ladder import rungs
+from medseg.inference.elsewhere import OnDevice
+from medseg.inference.ladder import is_out_of_memory, rungs
 from medseg.inference.memory import keep_freed_memory, keep_memory_of_windows
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.on_scan import restore_blocks
@@ -28,6 +29,7 @@ __all__ = [
     "RUNTIMES",
     "ManyPasses",
     "MirrorInferer",
+    "OnDevice",
     "ProbabilitySink",
     "RestoreLabelsd",
     "RuntimeChoice",
@@ -42,6 +44,7 @@ __all__ = [
     "count_windows",
     "golden_window",
     "installed_runtimes",
+    "is_out_of_memory",
     "keep_freed_memory",
     "keep_memory_of_windows",
     "label_postprocessing",

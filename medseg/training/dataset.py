@@ -19,15 +19,17 @@ from numpy.typing import NDArray
 from medseg.data import DataCase
 from medseg.errors import DataError, ImageError
 from medseg.geometry import Interpolation, geometry_of, resample_onto
-from medseg.inference import preprocess
+from medseg.inference import is_out_of_memory, preprocess
 from medseg.io import CaseFiles, read_case, read_labels
 from medseg.training.example import Batch, Example
 from medseg.training.identity import case_digest
 
 __all__ = ["Batches", "prepare_examples"]
 
+CPU = torch.device("cpu")
 
-def prepare_examples(
+
+def prepare_examples(  # noqa: PLR0913  which channels of which cases, how, with what labels and where
     cases: Sequence[DataCase],
     preprocessing: Compose,
     *,
@@ -35,8 +37,9 @@ def prepare_examples(
     wanted_channels: Sequence[str] | None = None,
     relabel: Callable[[NDArray[Any]], NDArray[np.uint8]] | None = None,
     labelled: bool = True,
+    device: torch.device = CPU,
 ) -> Iterator[Example]:
-    """The cases on the network's grid, one after the other, image and labels on the preprocessing's device.
+    """The cases on the network's grid, one after the other, image and labels on the CPU.
 
     Labels go onto the grid of the preprocessed image by nearest neighbour: they need no transforms of their own.
 
@@ -45,15 +48,16 @@ def prepare_examples(
         wanted_channels: those that the network takes, in its order; by default all.
         relabel: turns label values of the data set into those of the model.
         labelled: whether references are read; else all is background.
+        device: where images are preprocessed; a data set would fill the memory of a GPU.
     """
     for case in cases:
         file_of = {file.channel: file for file in case.channel_files(channel_names)}
         files = CaseFiles(case.case_id, tuple(file_of[name] for name in wanted_channels or channel_names))
         scan = read_case(files)
         with _naming(case):
-            image = preprocess(scan.image, preprocessing)
+            image = _preprocessed(scan.image, preprocessing, device)
         if not labelled:
-            background = torch.zeros((1, *image.shape[1:]), dtype=torch.uint8, device=image.device)
+            background = torch.zeros((1, *image.shape[1:]), dtype=torch.uint8)
             unlabelled = MetaTensor(background, affine=image.affine)
             yield Example(case.case_id, image, unlabelled, case_digest(scan.sha256, None))
             continue
@@ -63,7 +67,20 @@ def prepare_examples(
             if relabel is not None:
                 label = MetaTensor(torch.from_numpy(relabel(label.numpy())), affine=label.affine)
             label = resample_onto(label, geometry_of(image), interpolation=Interpolation.NEAREST, outside=0)
-        yield Example(case.case_id, image, label.to(image.device), digest)
+        yield Example(case.case_id, image, label, digest)
+
+
+def _preprocessed(image: MetaTensor, preprocessing: Compose, device: torch.device) -> MetaTensor:
+    """An image as read through a bundle's transforms: on the device where it fits there, and back."""
+    if device.type != "cpu":
+        try:
+            there: MetaTensor = preprocess(image.to(device), preprocessing).cpu()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return there
+    return preprocess(image, preprocessing)
 
 
 @contextmanager
@@ -80,9 +97,21 @@ class Batches:
 
     An augmentation may cut several crops from one example, as MONAI's ``…Samplesd`` and ``RandCropByPosNegLabeld``
     do: the batch then holds ``batch_size`` times as many.
+
+    Args:
+        device: where examples are augmented, and batches lie.
     """
 
-    def __init__(self, examples: Sequence[Example], augmentation: Compose, *, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        augmentation: Compose,
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device = CPU,
+    ) -> None:
+        self._device = device
         self._examples = examples
         self._augmentation = augmentation
         self._batch_size = batch_size
@@ -91,7 +120,7 @@ class Batches:
     def __copy__(self) -> "Batches":
         """The same batches, to be drawn in another thread: the scans are shared, the random transforms are not."""
         augmentation = copy.deepcopy(self._augmentation)
-        return Batches(self._examples, augmentation, batch_size=self._batch_size, seed=self._seed)
+        return Batches(self._examples, augmentation, batch_size=self._batch_size, seed=self._seed, device=self._device)
 
     def at(self, step: int) -> Batch:
         """The batch of one step, counted from 0. Every example comes up once in each round over the data."""
@@ -107,7 +136,8 @@ class Batches:
         augmentation_seed = np.random.default_rng((self._seed, 1, position)).integers(2**31)
         self._augmentation.set_random_state(seed=int(augmentation_seed))
         # Copies: MONAI 1.6.1 notes each transform in the image that it is given, which would grow with every step.
-        drawn = self._augmentation({"image": example.image.clone(), "label": example.label.clone().float()})
+        image, label = (kept.to(self._device, copy=True) for kept in (example.image, example.label))
+        drawn = self._augmentation({"image": image, "label": label.float()})
         crops = drawn if isinstance(drawn, list) else [drawn]
         return [(_plain(crop["image"]), _plain(crop["label"])) for crop in crops]
 

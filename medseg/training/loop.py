@@ -169,6 +169,7 @@ class _Trainer:
                     wanted_channels=[channel.name for channel in self._bundle.channels],
                     relabel=relabel,
                     labelled=self._settings.labelled,
+                    device=self._device,
                 )
                 for done, example in enumerate(prepared, start=1):
                     store.add(example)
@@ -179,7 +180,13 @@ class _Trainer:
                 examples[split] = store
             self._examples, self._validation = examples["train"], examples["validation"]
             settings = self._settings
-            batches = Batches(self._examples, self._augmentation, batch_size=settings.batch_size, seed=settings.seed)
+            batches = Batches(
+                self._examples,
+                self._augmentation,
+                batch_size=settings.batch_size,
+                seed=settings.seed,
+                device=self._device,
+            )
             self._batches = Prefetcher(batches, workers=settings.workers)
             stack.enter_context(self._batches.running())
             self._take_stock(manifest, digests)
@@ -373,6 +380,7 @@ class _Trainer:
                 self._inferer,
                 schema=self._bundle.label_schema,
                 regions=self._bundle.config.get("regions", ()),
+                device=self._device,
                 progress=progress,
             )
         mean = mean_of(dice)

@@ -20,6 +20,8 @@ from monai.transforms import (
 from medseg.data import DataCase, convert_labels, load_schema
 from medseg.errors import DataError, GeometryError, ImageError
 from medseg.geometry import geometry_of
+from medseg.inference import preprocess
+from medseg.training import dataset
 from medseg.training.dataset import Batches, prepare_examples
 from medseg.training.example import Example
 from medseg.transforms import CentralSliced
@@ -49,6 +51,33 @@ def test_labels_lie_on_the_grid_of_the_preprocessed_image_voxel_for_voxel(traini
         assert geometry_of(example.label).matches(geometry_of(example.image))
         assert np.array_equal(example.label.numpy()[0], stored[::-1, ::-1])
         assert example.label.dtype == torch.uint8
+
+
+def test_a_scan_too_large_for_the_device_is_preprocessed_on_the_cpu(training_data, manifest, monkeypatch):
+    def with_little_room(image, road):
+        asked.append(image.device.type)
+        if image.device.type != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return preprocess(image, road)
+
+    asked: list[str] = []
+    monkeypatch.setattr(dataset, "preprocess", with_little_room)
+    cases = manifest.locate(training_data, split="train")[:1]
+    (found,) = prepare_examples(cases, ROAD, channel_names=["T1"], device=torch.device("meta"))
+    (expected,) = prepare_examples(cases, ROAD, channel_names=["T1"])
+    assert asked == ["meta", "cpu", "cpu"]
+    assert torch.equal(found.image, expected.image)
+
+
+def test_batches_are_augmented_on_the_device_and_lie_there():
+    seen: list[str] = []
+
+    def noticed(data):
+        seen.extend(data[key].device.type for key in ("image", "label"))
+        return data
+
+    batch = Batches(constant_examples(2), Compose([noticed]), batch_size=2, seed=1, device=torch.device("meta")).at(0)
+    assert set(seen) == {batch.images.device.type, batch.labels.device.type} == {"meta"}
 
 
 def test_frames_of_one_file_become_channels(tmp_path: Path):

@@ -9,6 +9,7 @@ from monai.inferers import SimpleInferer
 from torch import nn
 
 from medseg.data import LabelSchema, load_schema
+from medseg.training import validation
 from medseg.training.example import Example
 from medseg.training.validation import mean_of, validation_dice
 
@@ -82,3 +83,27 @@ def test_a_network_of_regions_is_scored_by_region():
         regions=["tumor_core", "whole_tumor", "enhancing_tumor"],
     )
     assert dice == {"tumor_core": 0.0, "whole_tumor": 1.0, "enhancing_tumor": 0.0}
+
+
+def test_a_scan_that_the_gpu_has_no_room_for_goes_there_window_by_window(monkeypatch):
+    """The device without values stands for the GPU: a volume that was sent there could not be read back."""
+    predict = validation.predict_logits
+    taken = []
+
+    class ThereAndBack(Echo):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            taken.append(x.device.type)
+            return super().forward(bright)
+
+    def with_little_room(image, network, inferer):
+        if image.device.type == "meta":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return predict(image, network, inferer)
+
+    monkeypatch.setattr(validation, "predict_logits", with_little_room)
+    example = example_of([1, 1, 0, 0], [1, 1, 0, 0])
+    bright = example.image.as_tensor()[None]
+    device = torch.device("meta")
+    dice = validation_dice([example], ThereAndBack(), SimpleInferer(), schema=SCHEMA, device=device)
+    assert dice["one"] == 1
+    assert taken == ["meta"]
