@@ -1,12 +1,12 @@
-"""What a GPU is asked when a run is measured: to finish what it was given, and how much memory that took.
+"""What a run asks of its GPU beside computing: to finish, how much memory that took, and where its random numbers stand.
 
-In: the device of a run. Out: nothing, or 10⁶ bytes. On a CPU there is nothing to wait for, and the memory is that of
-the process.
+In: the device of a run, which may be a CPU: there is nothing to wait for there, memory is that of the process, and the
+random numbers are those of ``torch.get_rng_state``.
 """
 
 import torch
 
-__all__ = ["finish_work", "gpu_peak_memory_mb"]
+__all__ = ["finish_work", "gpu_peak_memory_mb", "gpu_random_state", "set_gpu_random_state"]
 
 BYTES_PER_MB = 1e6
 
@@ -23,3 +23,14 @@ def gpu_peak_memory_mb(device: torch.device) -> float | None:
     With what it keeps for later use, which other programs cannot take; without the driver's own share.
     """
     return torch.cuda.max_memory_reserved(device) / BYTES_PER_MB if device.type == "cuda" else None
+
+
+def gpu_random_state(device: torch.device) -> torch.Tensor:
+    """Where the random numbers of a GPU stand, bytes on the CPU; none on a CPU."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.empty(0, dtype=torch.uint8)
+
+
+def set_gpu_random_state(device: torch.device, state: torch.Tensor) -> None:
+    """Go on from what ``gpu_random_state`` said; nothing where either was a CPU."""
+    if device.type == "cuda" and len(state):
+        torch.cuda.set_rng_state(state, device)

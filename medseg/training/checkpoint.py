@@ -39,6 +39,8 @@ class Checkpoint:
     """The losses since the last line of the log."""
     identity: dict[str, str] = field(default_factory=dict)
     """What the training was started with, by name; a resumed training must have the same."""
+    gpu_random_state: list[torch.Tensor] = field(default_factory=list)
+    """The same of every process's GPU, where it has one."""
     device: str = ""
     """The kind of device that computed it, where it is known."""
 

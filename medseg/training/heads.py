@@ -1,18 +1,20 @@
-"""The heads of a network: the parameters whose shape follows from the number of output channels."""
+"""The heads of a network: its outputs, and the parameters whose shape follows from the number of their channels."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
+from torch import nn
 
 from medseg.atomic import atomic_write
 from medseg.bundle import Bundle
 from medseg.errors import BundleError
 
-__all__ = ["head_names", "left_out_of", "with_output_channels", "write_without_heads"]
+__all__ = ["AllHeads", "head_names", "left_out_of", "with_output_channels", "write_without_heads"]
 
 LEFT_OUT: Final = "medseg_left_out"
 """Entry of a weights file's header: a JSON list of the parameters that are not in it."""
@@ -58,3 +60,16 @@ def left_out_of(path: Path) -> list[str]:
             return list(json.loads((file.metadata() or {}).get(LEFT_OUT, "[]")))
     except (SafetensorError, OSError, ValueError):
         return []  # whoever reads the weights says what is wrong with the file
+
+
+class AllHeads(nn.Module):
+    """A network that gives the logits of all its heads, the main one first."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Logits (B, L, *S) of each head, of images (B, C, *S)."""
+        heads: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = self.network.heads  # type: ignore[assignment]
+        return heads(images)

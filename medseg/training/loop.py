@@ -19,13 +19,15 @@ from torch import nn
 from medseg.bundle import Bundle, load_weights, parse_settings
 from medseg.data import DataManifest, convert_labels
 from medseg.errors import BundleError, OutputError, RunError
+from medseg.gpu import gpu_random_state, set_gpu_random_state
 from medseg.training.agreement import check_agreement
 from medseg.training.average import WeightAverage
 from medseg.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint, write_weights
 from medseg.training.dataset import Batches, prepare_examples
+from medseg.training.deterministic import deterministic
 from medseg.training.distributed import World, world
 from medseg.training.example import Batch
-from medseg.training.heads import left_out_of
+from medseg.training.heads import AllHeads, left_out_of
 from medseg.training.history import TrainingLog
 from medseg.training.identity import differences, digests_of, fingerprint_of, identity_of
 from medseg.training.prefetch import Prefetcher
@@ -101,7 +103,7 @@ def train(  # noqa: PLR0913  what is trained on what, from where to where, on wh
     except OSError as error:
         raise OutputError(f"{output} cannot be made ({error.strerror}): choose another place with --output.") from error
     settings = TrainingSettings.from_mapping(parse_settings(bundle, "training"), source=f"{bundle.name}: training")
-    with world(device) as processes, _deterministic(settings.seed, device):
+    with world(device) as processes, deterministic(settings.seed, device):
         trainer = _Trainer(bundle, settings, device=device, output=output, processes=processes)
         with trainer.prepared(manifest, data_root, progress):
             if resume:
@@ -135,7 +137,7 @@ class _Trainer:
         self._optimizer: torch.optim.Optimizer = parts["optimizer"]
         self._lr_scheduler: torch.optim.lr_scheduler.LRScheduler = parts["lr_scheduler"]
         self._processes = processes
-        learner = _AllHeads(self._network) if settings.deep_supervision else self._network
+        learner = AllHeads(self._network) if settings.deep_supervision else self._network
         self._learner = processes.wrapped(learner, device)
         self._scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
         self._average = WeightAverage(self._network, decay=settings.ema_decay)
@@ -230,6 +232,8 @@ class _Trainer:
                 f"{self._processes.size}: start as many."
             )
         torch.set_rng_state(checkpoint.random_state[self._processes.rank])
+        if checkpoint.gpu_random_state:  # older checkpoints lack it
+            set_gpu_random_state(self._device, checkpoint.gpu_random_state[self._processes.rank])
         self._scaler.load_state_dict(checkpoint.gradient_scaler)
         self._validations_since_best = checkpoint.validations_since_best
         self._step = checkpoint.step
@@ -395,6 +399,7 @@ class _Trainer:
 
     def _write_checkpoint(self) -> None:
         random_states = self._processes.gathered(torch.get_rng_state())
+        gpu_random_states = self._processes.gathered(gpu_random_state(self._device))
         if not self._processes.is_main:
             return
         checkpoint = Checkpoint(
@@ -408,6 +413,7 @@ class _Trainer:
                 if isinstance(value, int | float | bool | list)
             },
             random_state=random_states,
+            gpu_random_state=gpu_random_states,
             gradient_scaler=self._scaler.state_dict(),
             validations_since_best=self._validations_since_best,
             best_dice=self._best_dice,
@@ -419,33 +425,3 @@ class _Trainer:
             unlogged_losses=list(self._losses),
         )
         write_checkpoint(checkpoint, self._checkpoint_path)
-
-
-class _AllHeads(nn.Module):
-    """A network that gives the logits of all its heads, the main one first."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        heads: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = self.network.heads  # type: ignore[assignment]
-        return heads(images)
-
-
-@contextmanager
-def _deterministic(seed: int, device: torch.device) -> Iterator[None]:
-    """Training owns the process's random state and kernels; what was set before is put back afterwards.
-
-    CUDA has no deterministic kernel for some steps, the cross-entropy of volumes among them: there torch warns.
-    """
-    before = torch.are_deterministic_algorithms_enabled()
-    warned_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    state = torch.get_rng_state()
-    torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=warned_only)
-        torch.set_rng_state(state)
