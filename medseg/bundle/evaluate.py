@@ -1,8 +1,10 @@
 """A bundle over one split of a data set: every case segmented, and scored against its reference."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -65,15 +67,38 @@ def evaluate_split(  # noqa: PLR0913  what is scored on what, where to, on which
     return evaluation
 
 
-def evaluate_bundle(
-    folder: str | Path, *, data: str, data_root: str | Path, output: str | Path, split: Split = "test"
+def evaluate_bundle(  # noqa: PLR0913  by names what evaluate_split takes, and what MONAI made of the configuration
+    folder: str | Path,
+    *,
+    data: str,
+    data_root: str | Path,
+    output: str | Path,
+    split: Split = "test",
+    device: str = "auto",
+    parts: Mapping[str, Any] | None = None,
 ) -> Evaluation:
-    """``evaluate_split`` by names, as a bundle's ``evaluate.yaml`` calls it."""
+    """``evaluate_split`` by names, as a bundle's ``evaluate.yaml`` calls it.
+
+    Args:
+        parts: what MONAI made of the configuration, with its overrides and overlays: the path ``weights``, and network,
+            transforms and inferer as objects. They take the place of what the bundle's own files say.
+    """
+    bundle = load_bundle(folder)
+    built = dict(parts or {})
+    if "weights" in built:
+        bundle = _with_weights(bundle, Path(built.pop("weights")))
     return evaluate_split(
-        load_bundle(folder),
+        replace(bundle, built=built),
         load_manifest(data),
         data_root=Path(data_root),
         output=Path(output),
         split=split,
-        device=choose_device("auto"),
+        device=choose_device(device),
     )
+
+
+def _with_weights(bundle: Bundle, weights: Path) -> Bundle:
+    """The bundle with the weights that its configuration names; its own may have either of their endings."""
+    own = bundle.weights_path
+    is_own = weights.resolve().with_suffix("") == own.resolve().with_suffix("")
+    return bundle if is_own and not weights.is_file() else replace(bundle, weights=weights)

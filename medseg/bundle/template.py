@@ -112,9 +112,16 @@ def evaluate_yaml() -> str:
 data: ""  # a data manifest: a name or a file
 data_root: ""  # where its scans lie
 split: test
+parts:  # with what overrides on that command line and further configuration files make of them
+  weights: "@weights"
+  network: "@network"
+  preprocessing: "@preprocessing"
+  inferer: "@inferer"
+  postprocessing: "@postprocessing"
 initialize: []
 run:
-  - $evaluate_bundle(@bundle_root, data=@data, data_root=@data_root, output=@output_dir, split=@split)
+  - $evaluate_bundle(@bundle_root, data=@data, data_root=@data_root, output=@output_dir, split=@split,
+    device=str(@device), parts=@parts)
 """
 
 
