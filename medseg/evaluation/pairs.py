@@ -3,11 +3,12 @@
 In: two files, or two folders (or one of each). Out: one ``Pair`` a case, in the order of the case ids.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import CaseError
-from medseg.io.formats import ITK_SUFFIXES, NIFTI_SUFFIXES, image_suffix, is_hidden, name_without_suffix
+from medseg.io.formats import ITK_SUFFIXES, MAP_WORDS, NIFTI_SUFFIXES, image_suffix, is_hidden, name_without_suffix
 
 __all__ = ["Pair", "pair_files"]
 
@@ -31,7 +32,8 @@ def pair_files(predictions: Path, references: Path) -> list[Pair]:
 
     Two single files are a pair whatever their names are; the reference's name is then the case id. In a folder
     only label files count: hidden files, sub-folders and the pictures, records and tables that lie beside
-    predictions (``.png``, ``.json``, ``.csv``, …) are not looked at.
+    predictions (``.png``, ``.json``, ``.csv``, …) are not looked at, nor maps beside them (``X_uncertainty.nii.gz``)
+    that no reference is called after.
 
     Raises:
         CaseError: a path is missing or holds no label file, two files of one folder have the same case id, or
@@ -41,7 +43,8 @@ def pair_files(predictions: Path, references: Path) -> list[Pair]:
         prediction, reference = _label_files(predictions), _label_files(references)
         case_id = next(iter(reference))
         return [Pair(case_id=case_id, prediction=next(iter(prediction.values())), reference=reference[case_id])]
-    predicted, expected = _label_files(predictions), _label_files(references)
+    found, expected = _label_files(predictions), _label_files(references)
+    predicted = {case_id: path for case_id, path in found.items() if case_id in expected or not _is_map(case_id, found)}
     _refuse_unmatched(predicted, expected, what="prediction", partner="reference", place=references)
     _refuse_unmatched(expected, predicted, what="reference", partner="prediction", place=predictions)
     return [
@@ -72,6 +75,11 @@ def _label_files(place: Path) -> dict[str, Path]:
     if not files:
         raise CaseError(f"{place} holds no label file: {EXPECTED}, directly in that folder.")
     return files
+
+
+def _is_map(name: str, files: Collection[str]) -> bool:
+    """Whether a file is called as ``medseg segment`` calls a map beside one of the label files."""
+    return any(name.endswith(f"_{word}") and name.removesuffix(f"_{word}") in files for word in MAP_WORDS)
 
 
 def _refuse_unmatched(

@@ -5,13 +5,16 @@ In: a path. Out: its image suffix, the name without it, and whether it is worth 
 
 from pathlib import Path
 
-__all__ = ["ITK_SUFFIXES", "NIFTI_SUFFIXES", "image_suffix", "is_hidden", "name_without_suffix"]
+__all__ = ["ITK_SUFFIXES", "MAP_WORDS", "NIFTI_SUFFIXES", "image_suffix", "is_hidden", "name_without_suffix"]
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 """Read and written by nibabel."""
 
 ITK_SUFFIXES = (".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
 """Read by SimpleITK."""
+
+MAP_WORDS = ("uncertainty", "mutual_information", "probabilities")
+"""Maps that lie beside the labels ``X.nii.gz`` are called ``X_uncertainty.nii.gz`` and so on."""
 
 
 def image_suffix(path: Path) -> str | None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from medseg.bundle import Extras, OutputPaths
 from medseg.errors import CaseError
 from medseg.evaluation import Pair, pair_files
 
@@ -32,6 +33,24 @@ def test_what_lies_beside_predictions_is_not_looked_at(tmp_path):
     (predictions / "earlier").mkdir()
     references = folder(tmp_path / "references", "a.nii.gz", "README.txt")
     assert [pair.case_id for pair in pair_files(predictions, references)] == ["a"]
+
+
+def test_maps_that_were_asked_for_beside_the_labels_are_no_predictions(tmp_path):
+    labels = tmp_path / "predictions" / "a.nii.gz"
+    paths = OutputPaths.beside(labels, Extras(uncertainty=True, probabilities=True))
+    predictions = folder(labels.parent, *(path.name for path in paths.all))
+    references = folder(tmp_path / "references", "a.nii.gz")
+    assert pair_files(predictions, references) == [Pair("a", labels, references / "a.nii.gz")]
+
+
+def test_a_case_that_is_called_like_a_map_keeps_its_partner(tmp_path):
+    predictions = folder(tmp_path / "predictions", "a.nii.gz", "a_uncertainty.nii.gz")
+    references = folder(tmp_path / "references", "a.nii.gz", "a_uncertainty.nii.gz")
+    assert [pair.case_id for pair in pair_files(predictions, references)] == ["a", "a_uncertainty"]
+    (predictions / "a.nii.gz").unlink()
+    (references / "a_uncertainty.nii.gz").unlink()
+    with pytest.raises(CaseError, match=r"without a reference in .*: a_uncertainty\.nii\.gz\."):
+        pair_files(predictions, references)
 
 
 def test_two_single_files_pair_whatever_their_names_are(tmp_path):
