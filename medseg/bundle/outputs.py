@@ -19,6 +19,7 @@ from pathlib import Path
 from medseg.atomic import check_target, make_folder
 from medseg.errors import OutputError
 from medseg.io import LABEL_SUFFIXES, PROBABILITY_SUFFIX, CaseFiles
+from medseg.record import RunRecord
 from medseg.segmentation import Segmentation
 
 __all__ = ["Extras", "OutputPaths", "plan_outputs"]
@@ -81,6 +82,27 @@ class OutputPaths:
             "probabilities": self.probabilities,
         }
         return {name: path for name, path in named.items() if path is not None}
+
+    def kept_record(self) -> RunRecord | None:
+        """The run record that lies there; None where there is none that medseg wrote."""
+        try:
+            return RunRecord.model_validate_json(self.record.read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def remove_left_over_maps(self, segmentation: Segmentation, *, inputs: Sequence[Path]) -> None:
+        """Take away the maps of an earlier result in this place that were not written anew with a segmentation.
+
+        A file with a run record of its own is another case's result, and no map; an input is never touched.
+        """
+        if not self.labels.is_file() or self.kept_record() is None:
+            return
+        every = OutputPaths.beside(self.labels, Extras(uncertainty=True, probabilities=True))
+        written, given = self.maps_of(segmentation).values(), {path.resolve() for path in inputs}
+        for path in (every.uncertainty, every.mutual_information, every.probabilities):
+            is_ours = path is not None and path not in written and not OutputPaths.beside(path).record.is_file()
+            if path is not None and is_ours and path.resolve() not in given:
+                path.unlink(missing_ok=True)
 
 
 def plan_outputs(

@@ -145,9 +145,8 @@ class Runner:
             return False
         if files.labels.stat().st_mtime_ns < files.record.stat().st_mtime_ns:  # a run that replaces was ended between
             return False
-        try:
-            kept = RunRecord.model_validate_json(files.record.read_bytes())
-        except (OSError, ValueError):
+        kept = files.kept_record()
+        if kept is None:
             return False
         wanted = (*self._used, self._configs_sha256, plain_settings(self._settings()))
         found = (kept.bundle, *kept.others, kept.configs_sha256, kept.settings)
@@ -211,11 +210,15 @@ class Runner:
     ) -> None:
         """Statistics, picture, run record and, last, the labels: where they are, the result is complete.
 
+        Maps of an earlier result that is replaced go with it: they would be taken for maps of the new labels.
+
         Raises:
             OutputError: a file exists, or cannot be written.
         """
         with measures.watch.stage("report"):
             self._write_beside(scan, segmentation, files, overwrite=overwrite)
+        if overwrite:
+            files.remove_left_over_maps(segmentation, inputs=input_paths)
         record = self._record(scan, measures)
         write_record(files.record, record, input_paths=input_paths, overwrite=overwrite)
         write_labels(segmentation, files.labels, overwrite=overwrite)

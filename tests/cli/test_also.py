@@ -63,6 +63,39 @@ def test_mirror_images_contradict_one_another_and_are_recorded(medseg_command, t
     assert record["windows"]["count"] % 2 == 0
 
 
+def test_maps_of_a_result_that_is_replaced_go_with_it(medseg_command, tiny_bundle, scan, other_weights, tmp_path):
+    asked = ("segment", scan, "--bundle", tiny_bundle, "--output", tmp_path / "out")
+    two = ("--weights", tiny_bundle / "models" / "model.safetensors", "--weights", other_weights)
+    maps = [tmp_path / "out" / f"scan_{name}" for name in ("uncertainty.nii.gz", "mutual_information.nii.gz")]
+    probabilities = tmp_path / "out" / "scan_probabilities.nii"
+    medseg_command(*asked, *two, "--also", "uncertainty,probabilities")
+    assert all(path.is_file() for path in (*maps, probabilities))
+    other = tmp_path / "out" / "scan_probabilities.json"  # as of another case, whose labels are called like a map
+    other.write_text("{}")
+    assert medseg_command(*asked, "--overwrite", "--uncertainty").exit_code == 0
+    assert [path.is_file() for path in (*maps, probabilities)] == [True, False, True]
+    other.unlink()
+    assert medseg_command(*asked, "--overwrite").exit_code == 0
+    assert not any(path.is_file() for path in (*maps, probabilities))
+    resumed = medseg_command(*asked, "--uncertainty", "--resume")
+    assert "were done before" not in resumed.err
+    entry = json.loads((tmp_path / "out" / "scan_statistics.json").read_text())["labels"][0]
+    assert maps[0].is_file()
+    assert "volume_interval_ml" in entry
+
+
+def test_a_file_called_like_a_map_stays_where_no_result_of_medseg_is_replaced(
+    medseg_command, tiny_bundle, scan, tmp_path
+):
+    own = scan.parent / "scan_uncertainty.nii.gz"
+    shutil.copyfile(scan, own)
+    outcome = medseg_command(
+        *("segment", scan, "--bundle", tiny_bundle, "--output", scan.parent / "scan.mha"), "--overwrite"
+    )
+    assert outcome.exit_code == 0
+    assert own.is_file()
+
+
 def test_probabilities_are_those_of_the_labels_on_the_scans_grid(medseg_command, tiny_bundle, scan, tmp_path):
     outcome = medseg_command(
         "segment", scan, "--bundle", tiny_bundle, "--output", tmp_path / "a.nrrd", "--also", "probabilities"
