@@ -21,6 +21,7 @@ from medseg.data import DataManifest, convert_labels
 from medseg.errors import BundleError, OutputError, RunError
 from medseg.gpu import gpu_random_state, set_gpu_random_state
 from medseg.training.agreement import check_agreement
+from medseg.training.autocast import computing_in
 from medseg.training.average import WeightAverage
 from medseg.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint, write_weights
 from medseg.training.dataset import Batches, prepare_examples
@@ -331,8 +332,7 @@ class _Trainer:
     def _backward(self, batch: Batch) -> float:
         images = self._processes.share(batch.images).to(self._device)
         labels = self._processes.share(batch.labels).to(self._device)
-        precision = self._settings.precision
-        with torch.autocast(self._device.type, getattr(torch, precision), enabled=precision != "float32"):
+        with computing_in(self._settings.precision, self._device):
             logits = self._learner(images)
         # The loss in float32: sums over millions of voxels overflow or vanish in half precision.
         logits = list(map(torch.Tensor.float, logits)) if isinstance(logits, tuple) else logits.float()
