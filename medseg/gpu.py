@@ -1,4 +1,4 @@
-"""What a run asks of its GPU beside computing: to finish, how much memory that took, and where its random numbers stand.
+"""What a run asks of its GPU beside computing: to finish, how much memory it took, where its random numbers stand.
 
 In: the device of a run, which may be a CPU: there is nothing to wait for there, memory is that of the process, and the
 random numbers are those of ``torch.get_rng_state``.

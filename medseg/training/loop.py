@@ -336,7 +336,16 @@ class _Trainer:
             logits = self._learner(images)
         # The loss in float32: sums over millions of voxels overflow or vanish in half precision.
         logits = list(map(torch.Tensor.float, logits)) if isinstance(logits, tuple) else logits.float()
-        loss = self._loss(logits, labels)
+        try:
+            loss = self._loss(logits, labels)
+        except (AttributeError, TypeError) as error:
+            if not isinstance(logits, list):
+                raise
+            raise BundleError(
+                f"{self._bundle.name}: deep_supervision gives the logits of {len(logits)} heads, and "
+                f"{type(self._loss).__name__} takes those of one: put it into a DeepSupervisionLoss in train.yaml, or "
+                "switch deep_supervision off."
+            ) from error
         if not torch.isfinite(loss):
             raise RunError(
                 f"the loss is {loss.item()} after {self._step} steps: lower the learning rate in train.yaml, "

@@ -362,14 +362,17 @@ def test_weights_to_start_from_that_are_not_there_are_refused(bundle, manifest, 
         train(changed, manifest, data_root=training_data, output=tmp_path, device=CPU)
 
 
-def test_with_deep_supervision_every_head_is_trained(bundle, manifest, training_data, tmp_path):
+def with_two_heads(bundle):
     network = {
         "_target_": "medseg.networks.DFormer",
-        "config": DFormerConfig.tiny().model_copy(update={"out_channels": 3}),
+        "config": DFormerConfig.tiny().model_copy(update={"out_channels": 3}).model_dump(mode="json"),
     }
-    network["config"] = network["config"].model_dump(mode="json")
+    return replace(bundle, config={**bundle.config, "network_def": network})
+
+
+def test_with_deep_supervision_every_head_is_trained(bundle, manifest, training_data, tmp_path):
     loss = {"_target_": "monai.losses.DeepSupervisionLoss", "loss": bundle.config["loss"]}
-    changed = replace(bundle, config={**bundle.config, "network_def": network, "loss": loss})
+    changed = with_two_heads(bundle).with_config(loss=loss)
     changed = with_settings(changed, ["steps=2", "deep_supervision=true", "learning_rate=1"])
     train(changed, manifest, data_root=training_data, output=tmp_path, device=CPU)
     with torch.random.fork_rng():
@@ -384,6 +387,14 @@ def test_with_deep_supervision_every_head_is_trained(bundle, manifest, training_
 def test_deep_supervision_of_a_network_with_one_head_is_refused(bundle, manifest, training_data, tmp_path):
     with pytest.raises(BundleError, match="deep_supervision needs a network with several heads, UNet has one"):
         changed = with_settings(bundle, ["deep_supervision=true"])
+        train(changed, manifest, data_root=training_data, output=tmp_path, device=CPU)
+
+
+def test_a_loss_of_one_head_is_refused_the_logits_of_several(bundle, manifest, training_data, tmp_path):
+    changed = with_settings(with_two_heads(bundle), ["steps=2", "deep_supervision=true"])
+    with pytest.raises(
+        BundleError, match="the logits of 2 heads, and DiceCELoss takes those of one: put it into a Deep"
+    ):
         train(changed, manifest, data_root=training_data, output=tmp_path, device=CPU)
 
 

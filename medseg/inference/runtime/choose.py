@@ -187,7 +187,9 @@ class WindowRuntime:
                 return self._shelf.take(), RuntimeChoice("torch", reason, is_news=reason.startswith("OpenVINO is not"))
         if shape not in self._compiled:
             if self._device.type != "cpu":
-                self._compiled[shape] = in_half_precision(self._shelf.take(), shape, device=self._device)
+                self._compiled[shape] = in_half_precision(
+                    self._shelf.take(), shape, device=self._device, key=self._key, cache=self._folder
+                )
             else:
                 self._compiled[shape] = self._compile("openvino" if self._name == "auto" else self._name, shape)
         return self._compiled[shape]

@@ -10,7 +10,6 @@ MONAI; the parameters have MONAI's names.)
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from typing import Final, Literal, Self
 
 import torch
@@ -82,18 +81,25 @@ class ResidualBlock(nn.Module):
         if self.is_frugal(*maps):
             return self.frugally(*maps)
         if only_result_counts(*maps):
-            return self._leanly(*maps)
+            return self.leanly([*maps])
         x = maps[0] if len(maps) == 1 else torch.cat(maps, dim=1)
         y = F.leaky_relu(self.norm1(self.conv1(x)), LEAK)
         y = self.norm2(self.conv2(y))
         return F.leaky_relu(y + (x if self.is_identity else self.norm3(self.conv3(x))), LEAK)
 
-    def _leanly(self, *maps: Tensor) -> Tensor:
-        """``forward`` on a GPU, or in half precision: the maps are never copied side by side, others given up."""
+    def leanly(self, maps: list[Tensor]) -> Tensor:
+        """``forward`` on a GPU, or in half precision, of maps that are taken out of their list when they were used.
+
+        They are never copied side by side: four maps as large as the result are held at most, if nobody else holds any.
+        """
         y = F.leaky_relu_(self.norm1(_convolved(self.conv1, maps)), LEAK)
         y = self.conv2(y)
         y = self.norm2(y)
-        shortcut = maps[0] if self.is_identity else self.norm3(_convolved(self.conv3, maps))
+        if self.is_identity:
+            shortcut = maps.pop()
+        else:
+            shortcut = _convolved(self.conv3, maps, are_spare=True)
+            shortcut = self.norm3(shortcut)
         # An input in float32 keeps its precision beside a convolution in half precision.
         return F.leaky_relu_(y.add_(shortcut) if y.dtype == shortcut.dtype else y + shortcut, LEAK)
 
@@ -139,6 +145,10 @@ class UpsamplingBlock(nn.Module):
         up: Tensor = self.transp_conv(x)  # (B, D, *2S)
         if self.conv_block.is_frugal(up, skip):
             return self.conv_block.frugally(up, skip, first_is_spare=True)
+        if only_result_counts(up, skip):
+            maps = [up, skip]
+            del up, skip
+            return self.conv_block.leanly(maps)
         result: Tensor = self.conv_block(up, skip)
         return result
 
@@ -157,14 +167,21 @@ class LogitsHead(nn.Module):
         return result
 
 
-def _convolved(layer: nn.Sequential, maps: Sequence[Tensor]) -> Tensor:
-    """What a convolution without bias makes of maps side by side: the sum of what it makes of each."""
+def _convolved(layer: nn.Sequential, maps: list[Tensor], *, are_spare: bool = False) -> Tensor:
+    """What a convolution without bias makes of maps side by side: the sum of what it makes of each.
+
+    Args:
+        are_spare: each map is taken out of the list when it was used.
+    """
     convolve = F.conv2d if maps[0].ndim == 4 else F.conv3d
     kernels = torch.split(_kernel(layer), [x.shape[1] for x in maps], dim=1)
     padding = _kernel(layer).shape[-1] // 2
-    result = convolve(maps[0], kernels[0], padding=padding)
-    for x, kernel in zip(maps[1:], kernels[1:], strict=True):
-        result += convolve(x, kernel, padding=padding)
+    result: Tensor | None = None
+    for number, kernel in enumerate(kernels):
+        part = convolve(maps.pop(0) if are_spare else maps[number], kernel, padding=padding)
+        result = part if result is None else result.add_(part)
+        del part  # or the next one would be made beside it
+    assert result is not None, "a convolution has an input"
     return result
 
 

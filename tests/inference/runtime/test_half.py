@@ -40,6 +40,32 @@ def test_a_trained_network_computes_in_half_precision_and_proves_it():
         assert half(torch.rand(WINDOW)).dtype == torch.float32
 
 
+def test_a_proof_is_kept_and_the_next_start_computes_no_window_in_float32(tmp_path):
+    class Counting(nn.Module):
+        """Nearly the same in half precision; counts its windows in float32."""
+
+        n_exact = 0
+
+        def forward(self, windows: torch.Tensor) -> torch.Tensor:
+            self.n_exact += not torch.is_autocast_enabled("cpu")
+            return torch.cat([windows, -windows], 1)
+
+    network = Counting()
+    for key, n_exact in (("one", 1), ("one", 1), ("other", 2)):
+        half, choice = in_half_precision(network, WINDOW, device=CPU, key=key, cache=tmp_path)
+        assert isinstance(half, HalfPrecision)
+        assert choice.proof.precision == "bfloat16"
+        assert network.n_exact == n_exact
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_refusal_is_found_anew_each_time(tmp_path):
+    for _ in range(2):
+        _, choice = in_half_precision(OtherInHalf(), WINDOW, device=CPU, key="one", cache=tmp_path)
+        assert "refused" in choice.reason
+    assert not list(tmp_path.iterdir())
+
+
 def test_half_precision_that_changes_labels_is_refused():
     network = OtherInHalf()
     kept, choice = in_half_precision(network, WINDOW, device=CPU)
@@ -60,7 +86,9 @@ def test_a_golden_window_without_room_leaves_the_network_to_the_ladder():
 def test_on_a_gpu_auto_takes_half_precision_and_torch_stays_as_it_is(name, is_half, monkeypatch):
     taken = []
     monkeypatch.setattr(
-        choose, "in_half_precision", lambda network, shape, device: taken.append((shape, device)) or (network, None)
+        choose,
+        "in_half_precision",
+        lambda network, shape, *, device, key, cache: taken.append((shape, device)) or (network, None),
     )
     runtime = WindowRuntime(OtherInHalf(), name=name, device=torch.device("cuda:0"))
     windows = SlidingWindowInferer(roi_size=WINDOW[2:], sw_batch_size=4)

@@ -61,6 +61,15 @@ def test_blocks_give_up_their_maps_in_half_precision_and_give_the_same(axes, nor
     assert torch.equal(skip, before[1])
 
 
+@torch.no_grad()
+def test_maps_that_were_used_are_let_go():
+    block = ResidualBlock(3, 8, 4, norm=PLAIN).eval()
+    up, skip = torch.randn(2, 4, 6, 6, 6), torch.randn(2, 4, 6, 6, 6)
+    expected, maps = block(torch.cat([up, skip], dim=1)), [up, skip]
+    torch.testing.assert_close(block.leanly(maps), expected)
+    assert not maps
+
+
 def test_an_identity_shortcut_keeps_its_precision_beside_half_precision():
     torch.manual_seed(0)
     block = ResidualBlock(3, 4, 4, norm=PLAIN).eval()
