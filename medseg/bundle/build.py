@@ -27,7 +27,9 @@ from medseg.inference import (
     WindowRuntime,
     batch_shape,
     check_runtime,
+    is_out_of_memory,
     label_postprocessing,
+    more_memory,
     region_threshold,
 )
 
@@ -64,12 +66,20 @@ def build_network(bundle: Bundle, *, device: torch.device) -> nn.Module:
 
     Raises:
         BundleError: the network cannot be built, or the weights are missing or do not fit it.
+        SettingsError: the device has no room for them.
     """
     if not bundle.weights_path.is_file():
         raise BundleError(_how_to_get_weights(bundle))
-    with _Uninitialised() if bundle.is_trusted else nullcontext():
-        network: nn.Module = bundle.build("network", bundle.parser(device=device))
-    return load_weights(network, bundle.weights_path).to(device).eval()
+    try:
+        with _Uninitialised() if bundle.is_trusted else nullcontext():
+            network: nn.Module = bundle.build("network", bundle.parser(device=device))
+        return load_weights(network, bundle.weights_path).to(device).eval()
+    except (BundleError, RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise SettingsError(
+            f"{device} has too little memory for the weights of {bundle.name}: {more_memory(device)}."
+        ) from error
 
 
 class _Uninitialised(TorchFunctionMode):

@@ -35,6 +35,9 @@ SPARE_BYTES = 2**30
 """What stays free of the disk while a file comes whose length the server does not state: it may never end."""
 
 
+GIGABYTES_FROM = 10**8
+
+
 def fetch_file(
     url: str, target: Path, *, digest: str, algorithm: Algorithm, on_bytes: OnBytes = lambda done, total: None
 ) -> None:
@@ -61,6 +64,8 @@ def fetch_file(
                 part.replace(target)
     except Timeout as error:
         raise DownloadError(f"{target.name} is being fetched by another process: wait until that one ends.") from error
+    except urllib.error.HTTPError as error:
+        raise DownloadError(f"{url} cannot be fetched: {_said(error)}") from error
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
         reason = " ".join(str(getattr(error, "reason", None) or error).split())
         raise DownloadError(
@@ -70,6 +75,16 @@ def fetch_file(
         raise OutputError(
             f"{target.name} cannot be written ({error.strerror}): free space or choose another place."
         ) from error
+
+
+def _said(error: urllib.error.HTTPError) -> str:
+    """What a server answered in the place of the file, and what to do."""
+    answer = f"the server answers {error.code} {' '.join(str(error.reason).split())}"
+    if error.code in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN):
+        return f"{answer}: it wants a login, so fetch the file by other means and put it in its place."
+    if error.code in (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.GONE):
+        return f"{answer}: the file is no longer there, so correct the address where it is written."
+    return f"{answer}: try again later, it goes on where it stopped."
 
 
 def _fetch(url: str, part: Path, *, digest: str, algorithm: Algorithm, on_bytes: OnBytes) -> None:
@@ -114,9 +129,12 @@ def _check_room(part: Path, needed: int) -> None:
     free = shutil.disk_usage(part.parent).free
     if free < needed:
         raise OutputError(
-            f"{part.parent} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} GB are needed: free space or choose "
-            "another place."
+            f"{part.parent} has {_size(free)} free, and {_size(needed)} are needed: free space or choose another place."
         )
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= GIGABYTES_FROM else f"{n_bytes / 1e6:.1f} MB"
 
 
 class _OnlyHttp(urllib.request.HTTPRedirectHandler):

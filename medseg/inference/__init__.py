@@ -2,7 +2,7 @@
 
 from medseg.inference.average import ProbabilitySink
 from medseg.inference.elsewhere import OnDevice
-from medseg.inference.ladder import is_out_of_memory, rungs
+from medseg.inference.ladder import is_out_of_memory, more_memory, rungs
 from medseg.inference.memory import keep_freed_memory, keep_memory_of_windows
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.on_scan import restore_blocks
@@ -48,6 +48,7 @@ __all__ = [
     "keep_freed_memory",
     "keep_memory_of_windows",
     "label_postprocessing",
+    "more_memory",
     "predict_logits",
     "prepare",
     "preprocess",

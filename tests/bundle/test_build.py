@@ -42,6 +42,15 @@ def test_the_network_is_built_with_its_weights_and_in_evaluation_mode(bundle):
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in network.state_dict().items())
 
 
+def test_a_device_without_room_for_the_weights_is_told_as_that(bundle, monkeypatch):
+    def too_large(self, *_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.nn.Module, "to", too_large)
+    with pytest.raises(SettingsError, match=r"cuda has too little memory for the weights of .*: use --device cpu"):
+        build_network(bundle, device=torch.device("cuda"))
+
+
 @pytest.mark.parametrize("name", sorted(name for name in find_bundles() if name.endswith("_hippocampus")))
 def test_parameters_whose_initial_values_were_not_computed_are_those_of_the_weights(name):
     trained = load_bundle(name)

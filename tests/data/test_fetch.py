@@ -2,6 +2,9 @@
 
 import hashlib
 import socket
+import urllib.error
+import urllib.request
+from http.client import HTTPMessage
 from pathlib import Path
 
 import numpy as np
@@ -144,9 +147,22 @@ def test_a_file_with_another_checksum_is_not_kept_and_replaces_nothing(tmp_path,
 
 
 def test_an_address_that_is_gone_is_refused(tmp_path, publisher):
-    with pytest.raises(DownloadError, match=r"gone cannot be fetched \(Not Found\): check the connection"):
+    with pytest.raises(DownloadError, match=r"gone cannot be fetched: the server answers 404 .*correct the address"):
         fetch_file(f"{publisher.url}/gone", tmp_path / "model.pt", digest=MD5, algorithm="md5")
     assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [(403, "it wants a login"), (410, "no longer there"), (500, "try again later"), (503, "try again later")],
+)
+def test_what_a_server_answers_is_told_with_what_to_do(code, advice, tmp_path, url, monkeypatch):
+    def refused(*_, **__):
+        raise urllib.error.HTTPError(url, code, "Refused", HTTPMessage(), None)
+
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", refused)
+    with pytest.raises(DownloadError, match=f"the server answers {code} Refused: .*{advice}"):
+        fetch_file(url, tmp_path / "model.pt", digest=MD5, algorithm="md5")
 
 
 def test_a_server_that_does_not_answer_is_refused(tmp_path):

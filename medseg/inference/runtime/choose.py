@@ -5,6 +5,7 @@ In: a torch network, its inferer, and the size of a volume. Out: the network or 
 
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import torch
 from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
 from torch import nn
 
-from medseg.errors import RunError, SettingsError
+from medseg.errors import SettingsError
 from medseg.inference.memory import keep_only_for_torch
 from medseg.inference.mirror import MirrorInferer
 from medseg.inference.runtime.apart import NotCompiledError
@@ -65,6 +66,9 @@ KEPT_AS: Final = {"openvino": "ov", "onnx": "opset"}
 """How the names of a runtime's converted files go on after the network's key and its window."""
 
 REVISIONS: Final = {"openvino": REVISION, "onnx": OPSET}
+
+COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
+"""What a compiler colours its messages with on a terminal."""
 
 NOT_KEPT: Final = "the cache folder cannot be used, so that every start compiles anew"
 
@@ -152,7 +156,7 @@ class WindowRuntime:
         """The network that computes a preprocessed volume of these sizes (C, I, J, K).
 
         Raises:
-            RunError: the runtime that was asked for cannot compute this network, or not as torch does.
+            SettingsError: the runtime that was asked for cannot compute this network, or not as torch does.
         """
         with self._lock:
             network, self.choice = self._choose(inferer, sizes, n_windows=n_windows)
@@ -176,7 +180,7 @@ class WindowRuntime:
         shape = batch_shape(inferer, sizes[0])
         if shape is None or n_windows is None:
             if self._name != "auto":
-                raise RunError(
+                raise SettingsError(
                     f"--runtime {self._name} needs windows of one size, and this bundle's {type(inferer).__name__} "
                     "does not say theirs: use --runtime torch."
                 )
@@ -224,7 +228,7 @@ class WindowRuntime:
             if refusal and tried.is_lasting:
                 keep_refusal(refusal, reason)
         if self._name != "auto":
-            raise RunError(f"runtime {name} cannot be used for this network ({reason}): use --runtime torch.")
+            raise SettingsError(f"runtime {name} cannot be used for this network ({reason}): use --runtime torch.")
         return self._shelf.take(), RuntimeChoice("torch", f"{name} was refused: {reason}", proof, is_news=True)
 
     def _tried(self, name: str, shape: tuple[int, ...]) -> _Tried:
@@ -252,7 +256,8 @@ class WindowRuntime:
         except NotCompiledError as error:
             return _Tried(reason=str(error), is_lasting=error.is_lasting)
         except Exception as error:  # noqa: BLE001  a compiler refuses a network in many ways
-            reason = f"{type(error).__name__}: {' '.join(str(error).split()[:30])}"
+            plain = COLOURS.sub("", str(error))
+            reason = f"{type(error).__name__}: {' '.join(plain.split()[:30])}"
             return _Tried(reason=reason, is_of_the_disk=isinstance(error, OSError))
         if proof.is_passed:
             return _Tried(compiled.network, proof, note=compiled.note)

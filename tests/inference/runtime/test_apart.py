@@ -10,7 +10,7 @@ import torch
 from monai.inferers import SlidingWindowInferer
 from monai.networks.nets import UNet
 
-from medseg.errors import RunError
+from medseg.errors import SettingsError
 from medseg.inference import WindowRuntime
 from medseg.inference.runtime import apart, openvino
 from medseg.inference.runtime.apart import NotCompiledError, compiled_apart
@@ -92,7 +92,7 @@ def test_a_model_whose_known_sizes_crash_the_compiler_is_compiled_with_open_ones
 def test_what_was_refused_is_tried_again_when_asked_for(runtime, worker_is, monkeypatch):
     worker_is(CRASHES)
     compute(runtime("auto"))
-    with pytest.raises(RunError, match=r"cannot be used for this network \(its compiler crashed \(SIGSEGV\)\)"):
+    with pytest.raises(SettingsError, match=r"cannot be used for this network \(its compiler crashed \(SIGSEGV\)\)"):
         compute(runtime("openvino"))
     monkeypatch.undo()
     compute(runtime("openvino"))

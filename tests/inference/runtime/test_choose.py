@@ -9,7 +9,7 @@ from monai.inferers import SimpleInferer, SlidingWindowInferer
 from monai.networks.nets import UNet
 from torch import nn
 
-from medseg.errors import RunError, SettingsError
+from medseg.errors import SettingsError
 from medseg.inference import MirrorInferer, SliceBySliceInferer, WindowRuntime, installed_runtimes
 from medseg.inference.runtime import choose, openvino
 from medseg.inference.runtime.compiled import Compiled, CompiledNetwork
@@ -168,7 +168,7 @@ def test_a_runtime_that_computes_something_else_is_not_used(network, image, monk
     assert runtime.choice.name == "torch"
     assert runtime.choice.reason.startswith("openvino was refused: on a golden window ")
     asked = WindowRuntime(network, name="openvino", device=CPU)
-    with pytest.raises(RunError, match=r"openvino cannot be used for this network .*: use --runtime torch"):
+    with pytest.raises(SettingsError, match=r"openvino cannot be used for this network .*: use --runtime torch"):
         asked.network_for(WINDOWS, image.shape[1:], n_windows=8)
 
 
@@ -214,7 +214,7 @@ def test_an_inferer_without_fixed_windows_stays_with_torch(network, image):
     assert auto.network_for(SimpleInferer(), image.shape[1:], n_windows=None) is network
     if "onnx" in installed_runtimes():
         asked = WindowRuntime(network, name="onnx", device=CPU)
-        with pytest.raises(RunError, match="needs windows of one size"):
+        with pytest.raises(SettingsError, match="needs windows of one size"):
             asked.network_for(SimpleInferer(), image.shape[1:], n_windows=None)
 
 
