@@ -4,9 +4,12 @@ In: the device of a run, which may be a CPU: there is nothing to wait for there,
 random numbers are those of ``torch.get_rng_state``.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
-__all__ = ["finish_work", "gpu_peak_memory_mb", "gpu_random_state", "set_gpu_random_state"]
+__all__ = ["finish_work", "gpu_memory_taken", "gpu_peak_memory_mb", "gpu_random_state", "set_gpu_random_state"]
 
 BYTES_PER_MB = 1e6
 
@@ -23,6 +26,23 @@ def gpu_peak_memory_mb(device: torch.device) -> float | None:
     With what it keeps for later use, which other programs cannot take; without the driver's own share.
     """
     return torch.cuda.max_memory_reserved(device) / BYTES_PER_MB if device.type == "cuda" else None
+
+
+@contextmanager
+def gpu_memory_taken(device: torch.device) -> Iterator[list[float]]:
+    """What is taken of a GPU within, at the fullest moment and on top of what was, in 10⁶ bytes: known afterwards.
+
+    Nothing on a CPU.
+    """
+    taken: list[float] = []
+    if device.type != "cuda":
+        yield taken
+        return
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    yield taken
+    torch.cuda.synchronize(device)
+    taken.append((torch.cuda.max_memory_allocated(device) - before) / BYTES_PER_MB)
 
 
 def gpu_random_state(device: torch.device) -> torch.Tensor:

@@ -16,14 +16,14 @@ from monai.inferers import Inferer
 from medseg.bundle.cost import network_cost
 from medseg.bundle.outputs import Extras
 from medseg.bundle.runner import Runner
-from medseg.gpu import finish_work
+from medseg.gpu import finish_work, gpu_memory_taken, gpu_peak_memory_mb
 from medseg.inference import (
     MirrorInferer,
     SliceBySliceInferer,
+    Stages,
     ThreePlaneInferer,
     batch_shape,
     golden_window,
-    prepare,
     rungs,
 )
 from medseg.io import CaseFiles
@@ -81,18 +81,22 @@ def forecast(runner: Runner, case: CaseFiles, *, extras: Extras | None = None) -
     """
     segmenter, bundle = runner.segmenter, runner.bundle
     scan = runner.read(case).scan  # as a run holds it
-    prepared = prepare(scan.image, segmenter.preprocessing, device=segmenter.device).ready_for(segmenter.inferer).image
+    prepared = segmenter.prepared(scan.image, stages=Stages()).image
     n_windows = segmenter.count_windows(prepared.shape[1:])
     network = segmenter.network_for(prepared)
     shape = batch_shape(segmenter.inferer, prepared.shape[0])
     before_mb = _resident_mb()
-    seconds_a_window = None if shape is None else _seconds_a_window(network, shape, segmenter.device)
+    proof_mb = gpu_peak_memory_mb(segmenter.device) or 0.0  # a golden window may be the fullest moment of all
+    with gpu_memory_taken(segmenter.device) as taken_mb:
+        seconds_a_window = None if shape is None else _seconds_a_window(network, shape, segmenter.device)
     maps_mb = held_mb = 0.0
     if shape is not None:
         at_once = (max(shape[0], next(rungs(segmenter.inferer, device=segmenter.device)).batch_size), *shape[1:])
         maps_mb = network_cost(
             bundle.build("network_def", bundle.parser(device=torch.device("cpu"))), at_once
         ).inference_mb
+        if taken_mb:
+            maps_mb = taken_mb[0] * at_once[0] / shape[0]
         held_mb = blocks_mb(
             segmenter.inferer,
             prepared.shape[1:],
@@ -113,7 +117,7 @@ def forecast(runner: Runner, case: CaseFiles, *, extras: Extras | None = None) -
         seconds_a_window=seconds_a_window,
         seconds=None if n_windows is None or seconds_a_window is None else n_windows * seconds_a_window,
         ram_mb=voxels_mb + (before_mb if is_gpu else computing_mb + held_mb),
-        gpu_mb=weights_mb + maps_mb + held_mb + prepared.nbytes / BYTES_PER_MB if is_gpu else 0.0,
+        gpu_mb=max(proof_mb, weights_mb + maps_mb + held_mb + prepared.nbytes / BYTES_PER_MB) if is_gpu else 0.0,
         disk_mb=voxels_mb,
     )
 
