@@ -9,7 +9,7 @@ from medseg.inference.on_scan import restore_blocks
 from medseg.inference.passes import ManyPasses
 from medseg.inference.postprocessing import label_postprocessing, region_threshold
 from medseg.inference.predict import predict_logits
-from medseg.inference.preprocessing import prepare, preprocess
+from medseg.inference.preprocessing import preprocess
 from medseg.inference.restore import RestoreLabelsd, restore_labels, restore_regions, scan_geometry
 from medseg.inference.runtime import (
     RUNTIMES,
@@ -50,7 +50,6 @@ __all__ = [
     "label_postprocessing",
     "more_memory",
     "predict_logits",
-    "prepare",
     "preprocess",
     "region_threshold",
     "restore_blocks",

@@ -10,8 +10,8 @@ from medseg.benchmark import measure
 def test_both_roads_are_run_and_agree(medseg_command, tiny_bundle, tmp_path, write_scan):
     scan = write_scan(tmp_path / "scan.nii.gz", shape=(24, 20, 18))
     output = tmp_path / "figures"
-    words = ["benchmark", scan, "--bundle", tiny_bundle, "--runtime", "torch", "--repeats", "1", "--output", output]
-    outcome = medseg_command(*words, "--json")
+    words = ["benchmark", scan, "--bundle", tiny_bundle, "--runtime", "torch", "--repeats", "1", "--device", "cpu"]
+    outcome = medseg_command(*words, "--output", output, "--json")
     assert outcome.exit_code == 0, outcome.err
     found = json.loads(outcome.out)
     ours = found["ours"][0]

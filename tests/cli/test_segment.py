@@ -55,7 +55,8 @@ def test_the_suffix_of_the_output_picks_the_format_and_every_format_overlays_the
 def test_json_lists_results_with_the_same_segmentation_as_the_python_door(medseg_command, tiny_bundle, scan, tmp_path):
     import medseg
 
-    outcome = medseg_command("segment", scan, "--bundle", tiny_bundle, "--output", tmp_path / "out", "--json")
+    words = ["--bundle", tiny_bundle, "--output", tmp_path / "out", "--device", "cpu"]
+    outcome = medseg_command("segment", scan, *words, "--json")
     (result,) = json.loads(outcome.out)
     assert result["status"] == "done"
     assert all(Path(path).is_file() for path in result["files"].values())
@@ -263,7 +264,9 @@ def test_every_runtime_gives_the_labels_of_torch(runtime, medseg_command, tiny_b
     for name in ("torch", runtime):
         output = tmp_path / name / "scan.nii.gz"
         output.parent.mkdir()
-        outcome = medseg_command("segment", scan, "--bundle", tiny_bundle, "--output", output, "--runtime", name)
+        outcome = medseg_command(
+            "segment", scan, "--bundle", tiny_bundle, "--output", output, "--runtime", name, "--device", "cpu"
+        )
         assert outcome.exit_code == 0, outcome.err
         labels[name] = np.asarray(nib.load(output).dataobj)
         used[name] = json.loads(output.with_name("scan.json").read_text())["runtime"]

@@ -153,7 +153,8 @@ def start(
     port = free_port()
     command = [sys.executable, "-m", "medseg", "label", "serve", *map(str, bundles.values()), *map(str, words)]
     command += ["--studies", str(studies), "--work-folder", str(work_folder), "--port", str(port)]
-    environment = {**os.environ, **({"MEDSEG_LABEL_TOKEN": token} if token else {})}
+    no_gpu = {"CUDA_VISIBLE_DEVICES": ""}  # labels are compared with those that the CPU gives in the test's process
+    environment = {**os.environ, **no_gpu, **({"MEDSEG_LABEL_TOKEN": token} if token else {})}
     work_folder.parent.mkdir(exist_ok=True)
     log = (work_folder.parent / f"{work_folder.name}_{port}.log").open("wb")
     process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
