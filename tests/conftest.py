@@ -4,7 +4,9 @@ import importlib
 import importlib.util
 import os
 import re
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -23,7 +25,13 @@ REQUIRE = "MEDSEG_REQUIRE_DATA"
 """Set by continuous integration where real scans are at hand: a test that lacks them is then a failure, no skip."""
 
 REQUIRE_DISPLAY = "MEDSEG_REQUIRE_DISPLAY"
+
 """Set by continuous integration, which installs napari and Xvfb: a window that cannot be opened is then a failure."""
+
+REQUIRE_COMPILER = "MEDSEG_REQUIRE_COMPILER"
+"""Set by continuous integration, which installs g++: a stand-in for a GPU that cannot be built is then a failure."""
+
+GPU = Path(__file__).parent / "gpu"
 
 BESIDE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared"
 
@@ -111,6 +119,37 @@ def write_scan() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def gpu_stand_in(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """A function that runs a module on a GPU which is none: it refuses what a real one refuses, see ``tests/gpu``."""
+    if not sys.platform.startswith("linux") or shutil.which("g++") is None:
+        _lacks_compiler("there is no g++ (on Linux): apt-get install g++")
+    found = importlib.util.find_spec("torch")
+    torch_folder, library = Path(str(found and found.origin)).parent, tmp_path_factory.mktemp("gpu") / "stand_in.so"
+    include, libraries = torch_folder / "include", torch_folder / "lib"
+    words = ["-O1", "-std=c++20", "-w", "-shared", "-fPIC", f"-I{include}", f"-I{include}/torch/csrc/api/include"]
+    words += [GPU / "stand_in.cpp", "-o", library, f"-L{libraries}", "-ltorch_cpu", "-ltorch", "-lc10"]
+    command = ["g++", *map(str, words), f"-Wl,-rpath,{libraries}"]
+    built = subprocess.run(command, check=False, capture_output=True, text=True)
+    if built.returncode:
+        _lacks_compiler(f"the stand-in for a GPU cannot be built: {built.stderr.splitlines()[0]}")
+
+    def run(*words: object, limit_mb: float | None = None) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        if limit_mb is not None:
+            environment["STAND_IN_LIMIT"] = str(int(limit_mb * 1e6))
+        command = [sys.executable, "-W", "ignore", str(GPU / "stand_in.py"), str(library), *map(str, words)]
+        return subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+
+    return run
+
+
+def _lacks_compiler(reason: str) -> None:
+    if os.environ.get(REQUIRE_COMPILER):
+        pytest.fail(f"{REQUIRE_COMPILER} is set, but {reason}")
+    pytest.skip(reason)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
