@@ -15,6 +15,7 @@ import torch
 from monai.data import MetaTensor
 
 from medseg.bundle.build import build_segmenter
+from medseg.bundle.doubts import doubts
 from medseg.bundle.edition import in_the_cases_edition
 from medseg.bundle.load import Bundle, sha256_of
 from medseg.bundle.measures import Measures
@@ -46,9 +47,6 @@ __all__ = ["CaseResult", "InferredCase", "ReadCase", "Runner"]
 
 MAPS = {"uncertainty": "entropy", "mutual_information": "mutual_information"}
 """The maps beside the labels, and where their values come from."""
-
-EXTENT_FACTOR = 2
-"""A scan this many times longer than the longest of the training data draws a warning."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +172,7 @@ class Runner:
         read.measures.choice = self.segmenter.runtime.choice if self.segmenter.runtime else None
         segmentation, notes = in_the_cases_edition(segmentation, read.case, self.bundle.label_schema)
         told = (*notes, *read.measures.notes)
-        warnings = (*self.bundle.notes, *told, *read.scan.warnings, *_extent_warnings(self.bundle, read.scan))
+        warnings = (*self.bundle.notes, *told, *read.scan.warnings, *doubts(self.bundle, read.scan))
         return InferredCase(replace(read, scan=replace(read.scan, warnings=warnings)), segmentation)
 
     def _segmented(self, read: ReadCase, files: OutputPaths, *, overwrite: bool) -> Segmentation:
@@ -270,21 +268,6 @@ class Runner:
             if isinstance(value, int | float) or (isinstance(value, list) and not _holds_code(value))
         }
         return {**numbers, "is_mirrored": isinstance(self.segmenter.inferer, MirrorInferer)}
-
-
-def _extent_warnings(bundle: Bundle, scan: Scan) -> tuple[str, ...]:
-    """A word when a scan shows far more than the bundle was trained on: intensities are scaled over the whole scan."""
-    trained = bundle.config.get("largest_extent_mm")
-    if trained is None:
-        return ()
-    extent = [size * step for size, step in zip(scan.geometry.shape, scan.geometry.spacing_mm, strict=True)]
-    if max(extent) <= EXTENT_FACTOR * max(trained):
-        return ()
-    found, limit = ("×".join(f"{size:.0f}" for size in sizes) for sizes in (extent, trained))
-    return (
-        f"the scan covers {found} mm, and {bundle.name} was trained on regions of at most {limit} mm: "
-        "crop it to the region of interest, or expect poor labels.",
-    )
 
 
 def _used(bundle: Bundle) -> UsedBundle:

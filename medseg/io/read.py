@@ -34,7 +34,8 @@ CHUNK_BYTES = 1 << 20
 class Scan:
     """One case as read: image (C, I, J, K), its grid, the hash of its files and what had to be assumed.
 
-    The image is float32, or int16 where it was to be kept small.
+    The image is float32, or int16 where it was to be kept small. ``modalities`` are DICOM's words (``CT``, ``MR``) for
+    its channels, each empty where the file does not say.
 
     ``sha256`` is the hash of the one file; of several, that of their sorted hashes joined by line breaks.
     """
@@ -44,6 +45,7 @@ class Scan:
     geometry: Geometry
     sha256: str
     warnings: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
 
 
 def read_volume(path: Path) -> MetaTensor:
@@ -84,13 +86,14 @@ def read_case(case: CaseFiles, *, compact: bool = False) -> Scan:
     """
     image: NDArray[Any] | None = None
     grids: list[tuple[ChannelFile, Geometry]] = []
-    warnings = list(case.notes)
+    warnings, modalities = list(case.notes), list[str]()
     stored_of: dict[Path, StoredImage] = {}
     for position, entry in enumerate(case.channels):
         if entry.path not in stored_of:
             stored_of = {entry.path: load_stored(entry.path)}  # one file at a time in memory
             warnings.extend(stored_of[entry.path].warnings)
         stored = stored_of[entry.path]
+        modalities.append(stored.modality)
         grids.append((entry, _geometry(stored, entry.path)))
         _check_same_grid(grids[0], grids[-1])
         values = _one_channel(stored.array, entry)
@@ -103,7 +106,8 @@ def read_case(case: CaseFiles, *, compact: bool = False) -> Scan:
     tensor = _tensor(image, geometry)
     del stored_of, stored, values, image  # the scan as its file stores it
     told = tuple(dict.fromkeys(warnings))
-    return Scan(case.case_id, compacted(tensor) if compact else tensor, geometry, case_sha256(case), told)
+    image_kept = compacted(tensor) if compact else tensor
+    return Scan(case.case_id, image_kept, geometry, case_sha256(case), told, tuple(modalities))
 
 
 def _joined(image: NDArray[Any] | None, channel: NDArray[Any], position: int, *, of: int) -> NDArray[Any]:

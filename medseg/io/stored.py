@@ -19,11 +19,15 @@ READ_BYTES_PER_VOXEL = 8
 
 @dataclass(frozen=True, eq=False)
 class StoredImage:
-    """Values (C, I, J, K) in the type they are stored in, with scaling applied; affine; and what had to be assumed."""
+    """Values (C, I, J, K) in the type they are stored in, with scaling applied; affine; and what had to be assumed.
+
+    ``modality`` is DICOM's word for what took it (``CT``); empty where the file does not say.
+    """
 
     array: NDArray[Any]
     affine: NDArray[np.float64]
     warnings: tuple[str, ...] = ()
+    modality: str = ""
 
 
 def check_shape(path: Path, shape: tuple[int, ...]) -> None:

@@ -106,7 +106,8 @@ def load_series(folder: Path) -> StoredImage:
         if volume.dtype == np.int16 and not _fits_int16(values):
             volume = volume.astype(np.float32)
         volume[k] = values
-    return StoredImage(rearrange(volume, "k j i -> 1 i j k"), affine, warnings)
+    modality = str(slices[0].header.get("Modality") or "")
+    return StoredImage(rearrange(volume, "k j i -> 1 i j k"), affine, warnings, modality)
 
 
 def slice_values(path: Path) -> NDArray[np.float64]:

@@ -51,6 +51,18 @@ def test_slices_are_stacked_by_position_and_rescaled(write_series):
     assert np.array_equal(stored.affine, [[-0.5, 0, 0, 10], [0, -1.5, 0, 20], [0, 0, 2, 10], [0, 0, 0, 1]])
 
 
+def test_the_modality_is_known_and_reaches_the_scan(write_series):
+    def by_a_magnet(dataset, number):
+        dataset.Modality = "MR"
+
+    def unsaid(dataset, number):
+        del dataset.Modality
+
+    for change, folder, expected in ((None, "ct", "CT"), (by_a_magnet, "mr", "MR"), (unsaid, "unsaid", "")):
+        series = write_series(change=change, folder=folder)
+        assert read_case(CaseFiles("case", (ChannelFile("CT", series),))).modalities == (expected,)
+
+
 def test_every_slice_has_its_own_rescaling(write_series):
     def change(dataset, number):
         dataset.RescaleSlope, dataset.RescaleIntercept = number + 1, 0
