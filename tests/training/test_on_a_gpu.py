@@ -15,7 +15,7 @@ def trained(gpu_stand_in, bundle_folder, training_data, tmp_path):
     """A function that trains the tiny bundle there, in a folder of that name."""
 
     def run(name: str, *words: str):
-        places = ("--data", training_data / "blocks.json", "--output", tmp_path / name)
+        places = ("--data", training_data / "blocks.json", "--data-root", training_data, "--output", tmp_path / name)
         ended = gpu_stand_in("medseg", "train", bundle_folder, *places, "--device", "cuda", *words)
         assert ended.returncode == 0, ended.stderr
         return tmp_path / name
